@@ -1,0 +1,86 @@
+"""What a stage is given and what it gives back.
+
+A stage reads its inputs, writes files into `Job.out`, and returns an `Outcome`. It never decides
+where the artifact goes and never writes the record: `graftwork_train.run` does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graftwork import progress
+from graftwork.artifact import Record
+from graftwork.step import Step
+
+# Files of an artifact that the report reads, whichever stage wrote them.
+CURVE = "curve.jsonl"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An input that has been fetched and verified: its record, and its files in a local folder."""
+
+    record: Record
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step at work.
+
+    Attributes:
+        step: What to make.
+        out: Empty local folder; its files become the artifact, if the stage returns.
+        scratch: Local folder that outlives a failed or killed attempt of the same step.
+        fetch: Gives an input's artifact by its position in `step.inputs`, digests verified.
+    """
+
+    step: Step
+    out: Path
+    scratch: Path
+    fetch: Callable[[int], Artifact]
+
+    def artifact(self, role: str) -> Artifact:
+        """The input with this role, for example `from` or `data`.
+
+        Raises:
+            KeyError: the step has no such input.
+            graftwork.errors.CorruptArtifactError: its files are not the recorded ones.
+        """
+        for index, source in enumerate(self.step.inputs):
+            if source.role == role:
+                return self.fetch(index)
+        raise KeyError(role)
+
+    def has(self, role: str) -> bool:
+        """Whether the step has an input with this role."""
+        return any(source.role == role for source in self.step.inputs)
+
+    def progress(self, done: float, total: float, unit: str, **details: float | str | None) -> None:
+        """Tell whoever watches how far the step is."""
+        progress.emit("progress", self.step.name, done=done, total=total, unit=unit, **details)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage did, for its record.
+
+    Attributes:
+        metrics: Scalars; models report `loss` (mean held-out loss in nats per token over domains
+            weighted by tokens), `loss/<domain>` and `parameters`.
+        tokens: Tokens trained on.
+        flops: FLOPs of the training.
+        workers: Workers that were held, for device seconds.
+        sources: By corpus, a digest of what was read.
+        notes: Sentences for the report and the log.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    flops: float = 0.0
+    workers: int = 1
+    sources: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,169 @@
+"""What every word of the language is built from: strict models, papers, references, identity.
+
+A field is part of a stage's *identity* unless it is marked `EXECUTION`: identity is what makes
+the result and is fingerprinted, execution is where and how the stage runs and is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+Product = Literal["corpus", "documents", "tokens", "model", "evaluation", "verdict"]
+Contract = Literal["exact", "approximate", "none"]
+
+
+class Strict(BaseModel):
+    """A part of the language: unknown keys are errors, values are frozen, nothing is coerced."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        # Only the root is ever validated, and it builds its parts: half the import time saved.
+        defer_build=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a method comes from; reaches the catalogue, the record and the report."""
+
+    title: str
+    arxiv: str
+    section: str = ""
+    number: str = ""
+
+    @property
+    def url(self) -> str:
+        """The paper's page."""
+        return f"https://arxiv.org/abs/{self.arxiv}"
+
+
+class Method(Strict):
+    """The word of a method: its name and parameters. Its deed is in `graftwork_train`.
+
+    `revision` is the version of the deed: raise it when the same parameters give another result,
+    so that artifacts of the old code are not taken for the new one's.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    contract: ClassVar[Contract | None] = None
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Marks a string field that names a corpus or a stage, and says what may stand there."""
+
+    products: frozenset[Product]
+
+    def __str__(self) -> str:
+        return " or ".join(sorted(self.products))
+
+
+class _Execution:
+    """Marks a field that says how a stage runs, never what it makes."""
+
+    def __repr__(self) -> str:
+        return "EXECUTION"
+
+
+EXECUTION = _Execution()
+
+CorpusOrDocuments = Annotated[str, Reference(frozenset({"corpus", "documents"}))]
+TokensRef = Annotated[str, Reference(frozenset({"tokens"}))]
+ModelRef = Annotated[str, Reference(frozenset({"model"}))]
+ArmRef = Annotated[str, Reference(frozenset({"model", "evaluation"}))]
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+# RayJob names hold at most 47 characters, of which a run and attempt suffix takes 17.
+NAME_LENGTH = 30
+
+
+def check_name(name: str) -> str:
+    """A name that Kubernetes accepts as part of an object's name.
+
+    Raises:
+        ValueError: other characters than a-z, 0-9 and '-', or too long.
+    """
+    if len(name) > NAME_LENGTH:
+        raise ValueError(f"{name!r} is {len(name)} characters long; use at most {NAME_LENGTH}")
+    if not _NAME.fullmatch(name):
+        proposal = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
+        remedy = f"; {proposal!r} would do" if _NAME.fullmatch(proposal) else ""
+        raise ValueError(
+            f"{name!r} is not a name that Kubernetes accepts: "
+            f"a-z, 0-9 and '-', beginning with a letter{remedy}"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+
+
+def references(part: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[
+    tuple[tuple[str | int, ...], str, Reference]
+]:
+    """Every reference in `part`: its path in the model, the name it holds, what may stand there."""
+    for field_name, field in type(part).model_fields.items():
+        value = getattr(part, field_name)
+        here = (*path, field.alias or field_name)
+        reference = _find_reference(field.metadata, field.annotation)
+        if reference is not None:
+            yield from _named(value, here, reference)
+        elif isinstance(value, BaseModel):
+            yield from references(value, here)
+
+
+def _named(
+    value: object, path: tuple[str | int, ...], reference: Reference
+) -> Iterator[tuple[tuple[str | int, ...], str, Reference]]:
+    if isinstance(value, str):
+        yield path, value, reference
+    elif isinstance(value, tuple | list):
+        for index, name in enumerate(value):
+            yield (*path, index), name, reference
+    elif isinstance(value, dict):
+        for key, name in value.items():
+            yield (*path, key), name, reference
+
+
+def _find_reference(metadata: list[Any], annotation: object) -> Reference | None:
+    for item in metadata:
+        if isinstance(item, Reference):
+            return item
+    for argument in get_args(annotation):
+        found = _find_reference(list(getattr(argument, "__metadata__", ())), argument)
+        if found is not None:
+            return found
+    return None
+
+
+def identity(part: BaseModel) -> dict[str, Any]:
+    """What of `part` makes the result: every field but those marked EXECUTION, as plain data."""
+    kept: dict[str, Any] = {}
+    for field_name, field in type(part).model_fields.items():
+        if any(isinstance(item, _Execution) for item in field.metadata):
+            continue
+        value = getattr(part, field_name)
+        kept[field.alias or field_name] = _plain(part, field_name, value)
+    revision = getattr(type(part), "revision", None)
+    if revision is not None:
+        kept["revision"] = revision
+    return kept
+
+
+def _plain(part: BaseModel, field_name: str, value: object) -> Any:  # noqa: ANN401 - plain data
+    if isinstance(value, BaseModel):
+        return identity(value)
+    if isinstance(value, tuple | list) and any(isinstance(item, BaseModel) for item in value):
+        return [_plain(part, field_name, item) for item in value]
+    if isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
+        return {key: _plain(part, field_name, item) for key, item in value.items()}
+    return part.model_dump(mode="json", include={field_name}, by_alias=True).popitem()[1]

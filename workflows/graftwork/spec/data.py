@@ -1,0 +1,140 @@
+"""Corpora: where text comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from graftwork.spec.base import EXECUTION, Strict
+from graftwork.units import Bytes, Share
+
+Domain = Literal["prose", "code", "tests"]
+
+
+class _Corpus(Strict):
+    """What all corpora share."""
+
+    limit: Bytes | None = None
+    """Read at most this much text. Default: all of it."""
+
+
+class _Files(_Corpus):
+    """Files by name or pattern, local or at any fsspec URL."""
+
+    uri: str | list[str]
+    """A file, a folder or a pattern with `*` and `**`; local or with a scheme such as s3://."""
+    domain: str | None = None
+    """Domain of every document. Default: the corpus's name."""
+    version: str = ""
+    """A mark of yours for the content behind the URI; change it to have everything rebuilt."""
+    broken_limit: Annotated[Share, EXECUTION] = 0.01
+    """Share of lines or files that may be broken before the stage fails; all are counted."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.uri or not all(self.uri):
+            raise ValueError("the uri is empty; name a file, a folder or a pattern")
+        return self
+
+
+class TextCorpus(_Files):
+    """Plain text, one document a file."""
+
+    source: Literal["text"]
+
+
+class JsonlCorpus(_Files):
+    """JSON lines, plain or compressed (.gz, .zst), one document a line."""
+
+    source: Literal["jsonl"]
+    text: str = "text"
+    """Field that holds the text."""
+    domain_field: str | None = None
+    """Field that holds the document's domain. Default: `domain` for all."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Further fields to keep: name here, field there."""
+
+
+class ParquetCorpus(_Files):
+    """Parquet files, one document a row."""
+
+    source: Literal["parquet"]
+    text: str = "text"
+    """Column that holds the text."""
+    domain_field: str | None = None
+    """Column that holds the document's domain. Default: `domain` for all."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Further columns to keep: name here, column there."""
+
+
+class HuggingFaceCorpus(_Files):
+    """A Hugging Face dataset saved in a folder (`save_to_disk`, or a clone of its repository)."""
+
+    source: Literal["huggingface"]
+    split: str = "train"
+    """Split of the dataset."""
+    text: str = "text"
+    """Column that holds the text."""
+    domain_field: str | None = None
+    """Column that holds the document's domain. Default: `domain` for all."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Further columns to keep: name here, column there."""
+
+
+class StdlibCorpus(_Corpus):
+    """Documentation and source of the Python that runs: on every machine, nothing downloaded.
+
+    Domains: `prose` (docstrings and the language reference), `code` (the standard library) and
+    `tests` (its tests, where they are installed).
+    """
+
+    source: Literal["stdlib"]
+    domains: list[Domain] = Field(default=["prose", "code"], min_length=1)
+    """Which domains to read; `limit` holds for each of them."""
+
+
+Corpus = Annotated[
+    TextCorpus | JsonlCorpus | ParquetCorpus | HuggingFaceCorpus | StdlibCorpus,
+    Field(discriminator="source"),
+]
+
+
+class TrainedBpe(Strict):
+    """Byte-level BPE, trained on the stage's own documents."""
+
+    train: Literal["bpe"]
+    vocab: int = Field(ge=260, le=1_000_000)
+    """Entries of the vocabulary, the 256 bytes and the special tokens included."""
+    sample: Bytes = 50_000_000
+    """Text to train on at most, taken evenly from the domains."""
+
+    @property
+    def size(self) -> int:
+        """Entries of the models' vocabulary."""
+        return self.vocab
+
+
+class ByteTokenizer(Strict):
+    """One token a byte, and one for the end of a document."""
+
+    name: Literal["bytes"]
+
+    @property
+    def size(self) -> int:
+        """Entries of the models' vocabulary: 257, up to a multiple of 64."""
+        return 320
+
+
+class TokenizerFile(Strict):
+    """A `tokenizer.json` of the Hugging Face tokenizers library."""
+
+    file: str = Field(min_length=1)
+    """Path or URL of the file."""
+    vocab: int = Field(ge=2, le=1_000_000)
+    """Entries of the models' vocabulary; at least the tokenizer's."""
+
+    @property
+    def size(self) -> int:
+        """Entries of the models' vocabulary."""
+        return self.vocab

@@ -1,0 +1,102 @@
+"""Pools, storage and execution: where and how stages run, never what they make."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from graftwork.spec.base import Name, Strict
+from graftwork.units import Bytes, Seconds
+
+
+class Toleration(Strict):
+    """A Kubernetes toleration."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("a toleration with operator Exists takes no value")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration with operator Equal needs a key")
+        return self
+
+
+class Pool(Strict):
+    """A group of equal workers, and the nodes they may run on."""
+
+    workers: int = Field(default=1, ge=1)
+    """Ray Train workers. 1 runs in the step's own process where it runs locally."""
+    cpus_per_worker: int = Field(default=1, ge=1)
+    """CPU cores of a worker."""
+    gpus_per_worker: int = Field(default=0, ge=0)
+    """Accelerators of a worker."""
+    accelerator: str = "nvidia.com/gpu"
+    """Kubernetes resource name of the accelerator."""
+    memory: Bytes | None = None
+    """Memory of a worker."""
+    shm: Bytes | None = None
+    """Shared memory of a worker (/dev/shm)."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: list[Toleration] = Field(default_factory=list)
+    """Taints that the workers tolerate."""
+    queue: Name | None = None
+    """Kueue's local queue."""
+    priority_class: str | None = None
+    """Kubernetes priority class."""
+    image: str | None = None
+    """Image of the workers. Default: the workflow's."""
+    env_secrets: dict[str, str] = Field(default_factory=dict)
+    """Environment variables from secrets: `NAME: secret/key`."""
+
+    @model_validator(mode="after")
+    def _secrets_by_reference(self) -> Self:
+        for variable, source in self.env_secrets.items():
+            if len(source.split("/")) != 2 or not all(source.split("/")):
+                raise ValueError(
+                    f"{variable} must name a secret and a key as 'secret/key', never the value"
+                )
+        return self
+
+
+class Storage(Strict):
+    """Where artifacts lie."""
+
+    root: str = "runs"
+    """A folder, or any fsspec URL such as s3://bucket/prefix."""
+    endpoint: str | None = None
+    """Endpoint of an S3 server other than Amazon's."""
+    region: str | None = None
+    """Region of the bucket."""
+    secret: Name | None = None
+    """Kubernetes secret with the keys `accesskey` and `secretkey`."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if not self.root.strip():
+            raise ValueError("the root is empty; name a folder or a URL such as s3://bucket/runs")
+        if ".." in self.root.replace("\\", "/").split("/"):
+            raise ValueError(f"{self.root!r} climbs out with '..'; write the path itself")
+        return self
+
+
+class Execution(Strict):
+    """How the pipeline runs on a cluster."""
+
+    image: str = "graftwork/train:0.1.0"
+    """Image of the training containers."""
+    launcher_image: str = "graftwork/launcher:0.1.0"
+    """Image of the step pods."""
+    deadline: Seconds = 604_800
+    """Longest time that one stage may take."""
+    ttl: Seconds = 604_800
+    """How long finished pods and jobs are kept."""
+    retries: int = Field(default=2, ge=0, le=10)
+    """How often a stage that failed is tried again; it goes on from its last checkpoint."""

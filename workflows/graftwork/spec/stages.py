@@ -1,0 +1,320 @@
+"""The stages of a workflow: what each takes, what it makes, and its parameters.
+
+A stage is a component of the pipeline; a method is its parameter.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from graftwork.spec.base import (
+    EXECUTION,
+    ArmRef,
+    CorpusOrDocuments,
+    ModelRef,
+    Product,
+    Strict,
+    TokensRef,
+)
+from graftwork.spec.data import ByteTokenizer, TokenizerFile, TrainedBpe
+from graftwork.spec.growth import Growth
+from graftwork.spec.model import Architecture
+from graftwork.spec.optimizer import AdamW, Optimizer
+from graftwork.spec.schedule import Cosine, Schedule
+from graftwork.spec.selection import Selection
+from graftwork.spec.sparsity import Sparsity
+from graftwork.spec.upcycling import Upcycling
+from graftwork.units import Batch, Budget, Share
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Sources = Annotated[
+    tuple[CorpusOrDocuments, ...],
+    Field(min_length=1, strict=False),
+    BeforeValidator(_as_tuple),
+]
+
+
+class StageBody(Strict):
+    """What all stages share. `product` is what the stage makes; `seeded` whether chance enters."""
+
+    kind: ClassVar[str]
+    product: ClassVar[Product]
+    seeded: ClassVar[bool] = True
+
+    pool: Annotated[str | None, EXECUTION] = None
+    """Pool that the stage runs on. Default: one worker with one core."""
+
+
+class Select(StageBody):
+    """Choose documents."""
+
+    kind: ClassVar[str] = "select"
+    product: ClassVar[Product] = "documents"
+    seeded: ClassVar[bool] = False
+
+    from_: Sources = Field(alias="from")
+    """Corpora or other stages' documents."""
+    method: Selection
+    """How documents are chosen."""
+
+
+def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type
+    if value == "bytes" or isinstance(value, ByteTokenizer):
+        return "bytes"
+    has = value.__contains__ if isinstance(value, dict) else lambda key: hasattr(value, key)
+    if has("train"):
+        return "bpe"
+    return "file" if has("file") else "bytes"
+
+
+def _bytes_by_name(value: object) -> object:
+    return {"name": "bytes"} if value == "bytes" else value
+
+
+Tokenizer = Annotated[
+    Annotated[ByteTokenizer, BeforeValidator(_bytes_by_name), Tag("bytes")]
+    | Annotated[TrainedBpe, Tag("bpe")]
+    | Annotated[TokenizerFile, Tag("file")],
+    Discriminator(_tokenizer_tag),
+]
+
+
+class Prepare(StageBody):
+    """Turn documents into shards of tokens, packed to the context, with a held-out part."""
+
+    kind: ClassVar[str] = "prepare"
+    product: ClassVar[Product] = "tokens"
+    seeded: ClassVar[bool] = False
+
+    from_: Sources = Field(alias="from")
+    """Corpora or documents."""
+    tokenizer: Tokenizer = ByteTokenizer(name="bytes")
+    """`bytes`, `{train: bpe, vocab: 32768}` or `{file: tokenizer.json, vocab: 32768}`."""
+    context: int = Field(ge=16, le=1_048_576)
+    """Tokens in a sequence."""
+    packing: Literal["concatenate", "best_fit"] = "concatenate"
+    """`concatenate` cuts one long stream into sequences, no token is lost; `best_fit` keeps
+    documents whole where they fit and pads the rest."""
+    held_out: Share = 0.02
+    """Share of the documents kept for validation, chosen by a hash of their text."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if not 0 < self.held_out <= 0.5:
+            raise ValueError("held_out must be above 0% and at most 50%")
+        return self
+
+
+class Replay(Strict):
+    """Older data mixed into every batch, so that it is not forgotten."""
+
+    data: TokensRef
+    """Tokens to replay."""
+    share: Share = 0.05
+    """Share of every batch's sequences; the new data gets as many fewer."""
+
+    @model_validator(mode="after")
+    def _a_part(self) -> Self:
+        if not 0 < self.share < 1:
+            raise ValueError("share must lie between 0% and 100%, both excluded")
+        return self
+
+
+class Training(StageBody):
+    """What all stages share that train.
+
+    Budget and batch enter a step's identity as its `StepWork`, resolved by the plan, so that
+    `100 steps` and the same number of tokens are one and the same stage.
+    """
+
+    product: ClassVar[Product] = "model"
+
+    data: TokensRef
+    """Tokens to train on."""
+    budget: Annotated[Budget, EXECUTION]
+    """How long: `10B tokens`, `3000 steps`, `2 epochs`, `1e18 flops` or `flops of STAGE`."""
+    batch: Annotated[Batch, EXECUTION] = Batch.parse("16 sequences")
+    """What one optimizer step sees, over all workers."""
+    schedule: Schedule = Cosine(name="cosine")
+    """Learning-rate schedule."""
+    optimizer: Optimizer = AdamW(name="adamw")
+    """Optimizer."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient; longer ones are scaled down."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of forward and backward; weights and moments stay fp32."""
+    document_mask: bool = True
+    """No attention across the border of two documents."""
+    micro_batch: Annotated[int | None, EXECUTION, Field(default=None, ge=1)] = None
+    """Sequences a worker holds at once; more are accumulated. Default: as many as fit."""
+    compile: Annotated[bool, EXECUTION] = False
+    """Compile the blocks with torch.compile."""
+    checkpoint_every: Annotated[int, EXECUTION, Field(ge=1)] = 1000
+    """Optimizer steps between checkpoints."""
+    log_every: Annotated[int, EXECUTION, Field(ge=1)] = 10
+    """Optimizer steps between points of the loss curve."""
+
+
+class Train(Training):
+    """Train a model from scratch."""
+
+    kind: ClassVar[str] = "train"
+
+    model: Architecture
+    """The model."""
+
+
+class Grow(StageBody):
+    """Make a larger model out of a trained one."""
+
+    kind: ClassVar[str] = "grow"
+    product: ClassVar[Product] = "model"
+
+    from_: ModelRef = Field(alias="from")
+    """The model to grow."""
+    method: Growth
+    """How it grows."""
+
+
+class Upcycle(StageBody):
+    """Make a mixture of experts out of a dense model."""
+
+    kind: ClassVar[str] = "upcycle"
+    product: ClassVar[Product] = "model"
+
+    from_: ModelRef = Field(alias="from")
+    """The dense model."""
+    method: Upcycling
+    """How it is upcycled."""
+
+
+class Continue(Training):
+    """Train a model on, with a schedule and data of its own."""
+
+    kind: ClassVar[str] = "continue"
+
+    from_: ModelRef = Field(alias="from")
+    """The model to train on."""
+    replay: Replay | None = None
+    """Older data mixed in."""
+    optimizer_state: Literal["reset", "keep"] = "reset"
+    """`keep` takes over the optimizer's moments, where the shapes have not changed."""
+    data_cursor: Literal["continue", "restart"] = "continue"
+    """`continue` goes on where the model's training on the same data stopped."""
+
+
+class Sparsify(Training):
+    """Train a model with a mask on its weights, from scratch or from a dense model."""
+
+    kind: ClassVar[str] = "sparsify"
+
+    from_: ModelRef | None = Field(default=None, alias="from")
+    """The model to sparsify. Give this or `model`."""
+    model: Architecture | None = None
+    """The model to train from scratch. Give this or `from`."""
+    method: Sparsity
+    """How it is sparsified."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.from_ is None) == (self.model is None):
+            raise ValueError(
+                "give exactly one of 'from' (a trained model) and 'model' (an architecture)"
+            )
+        return self
+
+
+class Densify(Training):
+    """Lift a sparse model's mask and train all weights."""
+
+    kind: ClassVar[str] = "densify"
+
+    from_: ModelRef = Field(alias="from")
+    """The sparse model."""
+
+
+class Evaluate(StageBody):
+    """Measure loss and perplexity per domain on held-out text, and let the model write."""
+
+    kind: ClassVar[str] = "evaluate"
+    product: ClassVar[Product] = "evaluation"
+
+    from_: ModelRef = Field(alias="from")
+    """The model."""
+    data: TokensRef
+    """Tokens whose held-out part is read."""
+    sequences: int = Field(default=256, ge=1)
+    """Held-out sequences to read from each domain at most."""
+    prompts: tuple[str, ...] = ("The ", "def ")
+    """Beginnings that the model continues."""
+    sample_tokens: int = Field(default=64, ge=0, le=4096)
+    """Tokens to generate for each prompt."""
+    temperature: float = Field(default=0.8, ge=0, le=10)
+    """Randomness of the samples; 0 takes the likeliest token."""
+
+
+class Compare(StageBody):
+    """Compare arms over several seeds at equal compute, and say what follows."""
+
+    kind: ClassVar[str] = "compare"
+    product: ClassVar[Product] = "verdict"
+    seeded: ClassVar[bool] = False
+
+    arms: dict[str, ArmRef] = Field(min_length=2)
+    """The arms: a label of yours, and a stage that makes a model or an evaluation."""
+    baseline: str | None = None
+    """Label of the arm that the others are held against. Default: the last."""
+    at: Literal["equal_flops", "equal_tokens", "as_they_are"] = "equal_flops"
+    """What the arms must have in common; arms further apart than `tolerance` are refused."""
+    metric: str = "loss"
+    """Metric of the arms' records to compare, for example `loss` or `loss/code`."""
+    goal: Literal["lower", "higher"] = "lower"
+    """Whether lower or higher is better."""
+    seeds: Annotated[int | tuple[int, ...] | None, Field(default=None)] = None
+    """How many seeds, or which. Each arm is run once a seed. Default: the workflow's."""
+    tolerance: Share = 0.02
+    """How far the arms' compute may lie apart."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.baseline is not None and self.baseline not in self.arms:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not an arm; the arms are {', '.join(self.arms)}"
+            )
+        if len(set(self.arms.values())) < len(self.arms):
+            raise ValueError("two arms name the same stage, which compares it with itself")
+        check_seeds(self.seeds)
+        return self
+
+    @property
+    def baseline_label(self) -> str:
+        """Label of the baseline, the default resolved."""
+        return self.baseline or list(self.arms)[-1]
+
+
+def check_seeds(seeds: int | tuple[int, ...] | None) -> None:
+    """Refuse seed lists that are empty, repeated or negative.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    if isinstance(seeds, int) and not 1 <= seeds <= 100:
+        raise ValueError(f"seeds is {seeds}; use 1 to 100")
+    if isinstance(seeds, tuple) and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ValueError("seeds must name at least one seed, and none twice")
+    if isinstance(seeds, tuple) and min(seeds) < 0:
+        raise ValueError("seeds must not be negative")
+
+
+KINDS: dict[str, type[StageBody]] = {
+    body.kind: body
+    for body in (
+        Select, Prepare, Train, Grow, Upcycle, Continue, Sparsify, Densify, Evaluate, Compare,
+    )
+}  # fmt: skip

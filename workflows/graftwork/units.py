@@ -1,0 +1,283 @@
+"""Quantities with their units: parsed once, printed back the same.
+
+A budget is `10B tokens`, `3000 steps`, `2 epochs`, `1e18 flops` or `flops of STAGE`; a share is
+`10%`; memory is `32Gi`; a duration is `90m`. A bare number where a unit is due is an error, so
+that no reader has to guess what `3000` meant.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+_NUMBER = r"(?P<number>[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+_MULTIPLES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
+_BYTES = {
+    "": 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Unit = Literal["tokens", "steps", "epochs", "flops", "flops_of"]
+
+
+def parse_number(text: str) -> float:
+    """`10B`, `1.5e9` or `3_000` as a number.
+
+    Raises:
+        ValueError: the text is not a number with one of the suffixes k, M, B, G, T.
+    """
+    match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[kKMBGT]?)", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a number; write for example 10B, 1.5e9 or 3000")
+    return float(match["number"].replace("_", "")) * _MULTIPLES[match["suffix"]]
+
+
+def format_number(value: float) -> str:
+    """The shortest of `12`, `3.5k`, `10B` that says a count to three digits."""
+    for suffix, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def format_bytes(value: float) -> str:
+    """A size in binary units: `1.5 GiB`."""
+    for suffix, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {suffix}"
+    return f"{value:.0f} B"
+
+
+def format_seconds(value: float) -> str:
+    """A duration for people: `0.42 s`, `3 m 07 s`, `2 h 05 m`."""
+    if value < 60:
+        return f"{value:.3g} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m" if hours else f"{minutes} m {seconds:02d} s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """A quantity that is written as text in the YAML and kept as that text."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: object) -> Any:  # noqa: ANN401 - each subclass returns itself
+        raise NotImplementedError
+
+    @classmethod
+    def _examples(cls) -> list[str]:
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else cls.parse(value),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda q: q.text),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "examples": cls._examples()}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(_Quantity):
+    """How long a stage trains: tokens, steps, epochs, FLOPs, or as many FLOPs as another stage.
+
+    `flops of large` means: train until this stage and all it was made from have cost as much as
+    `large` and all that `large` was made from, which is what a fair comparison needs.
+    """
+
+    amount: float = 0.0
+    unit: Unit = "tokens"
+    of: str = ""
+
+    @classmethod
+    def parse(cls, text: object) -> Budget:
+        """Read `10B tokens`, `3000 steps`, `2 epochs`, `1e18 flops` or `flops of STAGE`.
+
+        Raises:
+            ValueError: no unit, an unknown unit, or an amount that is not above zero.
+        """
+        hint = "write for example '10B tokens', '3000 steps', '2 epochs' or 'flops of STAGE'"
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r} has no unit; {hint}")
+        words = text.split()
+        if len(words) == 3 and words[:2] == ["flops", "of"]:
+            return cls(text, 0.0, "flops_of", words[2])
+        if len(words) != 2:
+            raise ValueError(f"{text!r} is not a budget; {hint}")
+        unit = words[1] if words[1].endswith("s") else words[1] + "s"
+        if unit not in ("tokens", "steps", "epochs", "flops"):
+            raise ValueError(f"{words[1]!r} is not a unit of a budget; {hint}")
+        amount = parse_number(words[0])
+        if amount <= 0:
+            raise ValueError(f"a budget of {text!r} trains nothing; give more than 0 {unit}")
+        return cls(text, amount, unit)  # type: ignore[arg-type] # narrowed by the test above
+
+    @classmethod
+    def _examples(cls) -> list[str]:
+        return ["10B tokens", "3000 steps", "2 epochs", "1e18 flops", "flops of large"]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent(_Quantity):
+    """A length inside a stage's training: `3000 steps`, `1B tokens` or `1%` of its steps."""
+
+    amount: float = 0.0
+    unit: Literal["steps", "tokens", "share"] = "steps"
+
+    @classmethod
+    def parse(cls, text: object) -> Extent:
+        """Read `3000 steps`, `1B tokens` or `1%`.
+
+        Raises:
+            ValueError: no unit, an unknown unit, a negative amount, or more than 100%.
+        """
+        hint = "write for example '3000 steps', '1B tokens' or '1%'"
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r} has no unit; {hint}")
+        if text.strip().endswith("%"):
+            return cls(text, parse_share(text), "share")
+        words = text.split()
+        unit = words[-1] if words[-1:] and words[-1].endswith("s") else f"{words[-1:]}s"
+        if len(words) != 2 or unit not in ("steps", "tokens"):
+            raise ValueError(f"{text!r} is not a length of training; {hint}")
+        amount = parse_number(words[0])
+        if amount < 0:
+            raise ValueError(f"{text!r} is negative; {hint}")
+        return cls(text, amount, unit)  # type: ignore[arg-type] # narrowed by the test above
+
+    def steps(self, total: int, tokens_per_step: int) -> int:
+        """This length in optimizer steps of a stage of `total` steps."""
+        if self.unit == "share":
+            return round(self.amount * total)
+        if self.unit == "tokens":
+            return round(self.amount / tokens_per_step)
+        return round(self.amount)
+
+    @classmethod
+    def _examples(cls) -> list[str]:
+        return ["3000 steps", "1B tokens", "1%"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(_Quantity):
+    """What one optimizer step sees, over all workers: `64 sequences` or `0.5M tokens`."""
+
+    amount: float = 0.0
+    unit: Literal["sequences", "tokens"] = "sequences"
+
+    @classmethod
+    def parse(cls, text: object) -> Batch:
+        """Read `64 sequences` or `0.5M tokens`.
+
+        Raises:
+            ValueError: no unit, an unknown unit, or an amount that is not above zero.
+        """
+        hint = "write for example '64 sequences' or '0.5M tokens'"
+        words = text.split() if isinstance(text, str) else []
+        if len(words) != 2:
+            raise ValueError(f"{text!r} is not a batch; {hint}")
+        unit = words[1] if words[1].endswith("s") else words[1] + "s"
+        if unit not in ("sequences", "tokens"):
+            raise ValueError(f"{words[1]!r} is not a unit of a batch; {hint}")
+        amount = parse_number(words[0])
+        if amount <= 0:
+            raise ValueError(f"a batch of {text!r} holds nothing; {hint}")
+        return cls(str(text), amount, unit)  # type: ignore[arg-type] # narrowed by the test above
+
+    def sequences(self, context: int) -> int:
+        """This batch in sequences of `context` tokens, at least one."""
+        return max(1, round(self.amount / context)) if self.unit == "tokens" else round(self.amount)
+
+    @classmethod
+    def _examples(cls) -> list[str]:
+        return ["64 sequences", "0.5M tokens"]
+
+
+def parse_share(value: object) -> float:
+    """`10%` or 0.1 as a number from 0 to 1.
+
+    Raises:
+        ValueError: not a share, or outside 0 to 100%.
+    """
+    if isinstance(value, str) and value.strip().endswith("%"):
+        share = parse_number(value.strip()[:-1]) / 100
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        share = float(value)
+    else:
+        raise ValueError(f"{value!r} is not a share; write for example 10% or 0.1")
+    if not 0 <= share <= 1:
+        raise ValueError(f"{value!r} is not between 0% and 100%")
+    return share
+
+
+def parse_bytes(value: object) -> int:
+    """`32Gi`, `500M` or a number of bytes.
+
+    Raises:
+        ValueError: not a size in bytes above zero.
+    """
+    hint = "write for example 32Gi, 500Mi or 10G"
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[KMGT]i|[kMGTB]?)", str(value).strip())
+    if not isinstance(value, str) or not match:
+        raise ValueError(f"{value!r} is not a size in bytes; {hint}")
+    size = int(float(match["number"].replace("_", "")) * _BYTES[match["suffix"]])
+    if size <= 0:
+        raise ValueError(f"{value!r} is not above zero; {hint}")
+    return size
+
+
+def parse_seconds(value: object) -> int:
+    """`30s`, `90m`, `12h` or `7d` in seconds.
+
+    Raises:
+        ValueError: not a duration above zero.
+    """
+    match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[smhd])", str(value).strip())
+    if not isinstance(value, int | str) or not match:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            raise ValueError(f"{value!r} has no unit; write {value}s, {value}m, {value}h or {value}d")
+        raise ValueError(f"{value!r} is not a duration; write for example 30s, 90m, 12h or 7d")
+    seconds = int(float(match["number"]) * _SECONDS[match["suffix"]])
+    if seconds <= 0:
+        raise ValueError(f"{value!r} is not above zero")
+    return seconds
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["10%", 0.1]}),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["32Gi"]}),
+]
+# A duration is serialized with its unit, since a bare number is refused when it is read back.
+Seconds = Annotated[
+    int,
+    BeforeValidator(parse_seconds),
+    PlainSerializer(lambda seconds: f"{seconds}s", return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["90m", "12h"]}),
+]
