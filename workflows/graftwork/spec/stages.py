@@ -30,12 +30,14 @@ from graftwork.units import Batch, Budget, Share
 
 
 def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 Sources = Annotated[
     tuple[CorpusOrDocuments, ...],
-    Field(min_length=1, strict=False),
+    Field(min_length=1),
     BeforeValidator(_as_tuple),
 ]
 

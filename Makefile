@@ -1,0 +1,69 @@
+# graftwork: every target sets up what it needs first. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow test-all check lint types layers format goldens docs bench constraints clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV) --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV) --editable '.[dev]'
+	@touch $@ $(VENV)/.train
+
+quickstart: $(VENV)/.train ## Train, grow, upcycle, continue, sparsify and densify a small model; ends with a report.
+	$(BIN)/graftwork run specs/quickstart.yaml
+
+test: $(VENV)/.dev ## Run the fast tests.
+	$(RUN_ENV) $(BIN)/pytest -m 'not slow and not cluster' $(ARGS)
+
+test-slow: $(VENV)/.dev ## Run the tests that take minutes.
+	$(RUN_ENV) $(BIN)/pytest -m 'slow and not cluster' $(ARGS)
+
+test-all: test test-slow ## Run both.
+
+check: lint types layers ## Run every static check.
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/yamllint --strict specs
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+goldens: $(VENV)/.dev ## Write the compiled pipeline of every spec again; review the difference.
+	GOLDENS=write $(BIN)/pytest -q tests/compile/test_goldens.py
+
+docs: $(VENV)/.dev ## Write the generated pages of docs/ again.
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.dev ## Measure the language, the compiler and the local run; prints JSON.
+	$(BIN)/python benchmarks/run.py
+
+constraints: $(BIN)/uv ## Pin the versions that are installed now.
+	@{ head -2 constraints.txt; $(BIN)/uv pip freeze --python $(BIN)/python | grep -vE '^(-e|graftwork|uv==)'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## Remove the virtual environment and caches; runs/ stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
