@@ -1,0 +1,1 @@
+"""Text into tokens: corpora, tokenizers, packing and the shards that training reads."""
