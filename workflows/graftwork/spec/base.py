@@ -107,9 +107,9 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
-def references(part: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[
-    tuple[tuple[str | int, ...], str, Reference]
-]:
+def references(
+    part: BaseModel, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str, Reference]]:
     """Every reference in `part`: its path in the model, the name it holds, what may stand there."""
     for field_name, field in type(part).model_fields.items():
         value = getattr(part, field_name)

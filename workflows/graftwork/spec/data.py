@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import EXECUTION, Strict
+from graftwork.spec.base import EXECUTION, Strict, TokensRef
 from graftwork.units import Bytes, Share
 
 Domain = Literal["prose", "code", "tests"]
@@ -138,3 +138,10 @@ class TokenizerFile(Strict):
     def size(self) -> int:
         """Entries of the models' vocabulary."""
         return self.vocab
+
+
+class TokenizerFrom(Strict):
+    """The tokenizer of another prepare stage, so that one model can read both stages' tokens."""
+
+    from_: TokensRef = Field(alias="from")
+    """The prepare stage whose tokenizer is used; `graph.vocabulary` gives its size."""

@@ -116,6 +116,4 @@ class PreSelect(Method):
         return self
 
 
-Selection = Annotated[
-    Heuristics | ExactDedup | MinHash | PreSelect, Field(discriminator="name")
-]
+Selection = Annotated[Heuristics | ExactDedup | MinHash | PreSelect, Field(discriminator="name")]

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Contract, Method, Paper
+from graftwork.spec.model import Architecture
 from graftwork.units import Share
 
 
@@ -31,6 +32,18 @@ class Spdf(Method):
                 "sparsity must lie between 0% and 100%, both excluded; the paper tried 50% and 75%"
             )
         return self
+
+    def target(self, source: Architecture) -> Architecture:
+        """The architecture after sparsification: the same.
+
+        Raises:
+            ValueError: the model is a mixture of experts.
+        """
+        if source.experts:
+            raise ValueError(
+                "spdf masks dense models, and this is a mixture of experts; take a dense one"
+            )
+        return source
 
 
 Sparsity = Spdf

@@ -18,7 +18,7 @@ from graftwork.spec.base import (
     Strict,
     TokensRef,
 )
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TrainedBpe
+from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
 from graftwork.spec.growth import Growth
 from graftwork.spec.model import Architecture
 from graftwork.spec.optimizer import AdamW, Optimizer
@@ -72,6 +72,8 @@ def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type
     has = value.__contains__ if isinstance(value, dict) else lambda key: hasattr(value, key)
     if has("train"):
         return "bpe"
+    if has("from") or has("from_"):
+        return "from"
     return "file" if has("file") else "bytes"
 
 
@@ -82,7 +84,8 @@ def _bytes_by_name(value: object) -> object:
 Tokenizer = Annotated[
     Annotated[ByteTokenizer, BeforeValidator(_bytes_by_name), Tag("bytes")]
     | Annotated[TrainedBpe, Tag("bpe")]
-    | Annotated[TokenizerFile, Tag("file")],
+    | Annotated[TokenizerFile, Tag("file")]
+    | Annotated[TokenizerFrom, Tag("from")],
     Discriminator(_tokenizer_tag),
 ]
 
@@ -97,7 +100,8 @@ class Prepare(StageBody):
     from_: Sources = Field(alias="from")
     """Corpora or documents."""
     tokenizer: Tokenizer = ByteTokenizer(name="bytes")
-    """`bytes`, `{train: bpe, vocab: 32768}` or `{file: tokenizer.json, vocab: 32768}`."""
+    """`bytes`, `{train: bpe, vocab: 32768}`, `{file: tokenizer.json, vocab: 32768}`, or
+    `{from: STAGE}` for the tokenizer of another prepare stage."""
     context: int = Field(ge=16, le=1_048_576)
     """Tokens in a sequence."""
     packing: Literal["concatenate", "best_fit"] = "concatenate"
