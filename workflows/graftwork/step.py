@@ -12,7 +12,7 @@ from pydantic import Field
 from graftwork.artifact import artifact_uri, fingerprint
 from graftwork.spec.base import Product, Strict, identity
 from graftwork.spec.data import Corpus
-from graftwork.spec.resources import Pool, Storage
+from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.workflow import Stage
 
 
@@ -57,6 +57,7 @@ class Step(Strict):
     """By corpus, a digest of local files when the plan was made; part of the identity."""
     storage: Storage = Storage()
     pool: Pool = Pool()
+    execution: Execution = Execution()
     work: StepWork | None = None
     fingerprint: str
 

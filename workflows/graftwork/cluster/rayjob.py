@@ -1,0 +1,102 @@
+"""A step as a RayJob.
+
+One worker is the head pod alone: the step's training runs in the job's own process, as it does on
+a laptop. More workers are a worker group of their own, beside a small head that does no work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graftwork.cluster.names import job_labels, job_name
+from graftwork.cluster.pods import pod_template
+from graftwork.step import Step
+
+Json = dict[str, Any]
+
+STEP_VARIABLE = "GRAFTWORK_STEP"
+# The step travels as a variable, not in the entrypoint, so that no shell ever reads its text.
+ENTRYPOINT = f'printf %s "${STEP_VARIABLE}" > /tmp/step.json && python3 -m graftwork_train.run /tmp/step.json'
+QUEUE = "kueue.x-k8s.io/queue-name"
+# The cluster stays for a moment after the job, so that the last lines of its log can be read.
+LINGER_SECONDS = 60
+PRE_RUNNING_SECONDS = 3600
+
+
+def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> Json:
+    """The RayJob of a step of a run.
+
+    Args:
+        step: What to do; its pool says where.
+        run_id: The pipeline run's id.
+        namespace: Where the job is made.
+        owner: The Workflow as an owner reference, so that nothing outlives it.
+    """
+    labels = job_labels(run_id, step.workflow, step.name, step.fingerprint)
+    metadata: Json = {
+        "name": job_name(run_id, step.name),
+        "namespace": namespace,
+        "labels": labels | ({QUEUE: step.pool.queue} if step.pool.queue else {}),
+    }
+    if owner:
+        metadata["ownerReferences"] = [owner]
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": metadata,
+        "spec": {
+            "entrypoint": ENTRYPOINT,
+            "submissionMode": "HTTPMode",
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": LINGER_SECONDS,
+            "backoffLimit": step.execution.retries,
+            "activeDeadlineSeconds": step.execution.deadline,
+            "preRunningDeadlineSeconds": min(PRE_RUNNING_SECONDS, step.execution.deadline),
+            "rayClusterSpec": _cluster(step, labels),
+        },
+    }
+
+
+def _cluster(step: Step, labels: dict[str, str]) -> Json:
+    alone = step.pool.workers == 1
+    cluster: Json = {
+        "headGroupSpec": {
+            "rayStartParams": {
+                "num-cpus": str(step.pool.cpus_per_worker) if alone else "0",
+                "dashboard-host": "0.0.0.0",
+            },
+            "template": _pod(step, labels, works=alone),
+        },
+    }
+    if not alone:
+        cluster["workerGroupSpecs"] = [
+            {
+                "groupName": "workers",
+                "replicas": step.pool.workers,
+                "minReplicas": step.pool.workers,
+                "maxReplicas": step.pool.workers,
+                "rayStartParams": {"num-cpus": str(step.pool.cpus_per_worker)},
+                "template": _pod(step, labels, works=True),
+            }
+        ]
+    return cluster
+
+
+def _pod(step: Step, labels: dict[str, str], *, works: bool) -> Json:
+    return pod_template(
+        step.pool,
+        step.storage,
+        step.pool.image or step.execution.image,
+        labels,
+        works=works,
+        env=_environment(step),
+    )
+
+
+def _environment(step: Step) -> dict[str, str]:
+    return {
+        STEP_VARIABLE: step.dumps(),
+        "HOME": "/tmp",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": str(step.pool.cpus_per_worker),
+    }
