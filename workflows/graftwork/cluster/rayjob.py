@@ -16,7 +16,10 @@ Json = dict[str, Any]
 
 STEP_VARIABLE = "GRAFTWORK_STEP"
 # The step travels as a variable, not in the entrypoint, so that no shell ever reads its text.
-ENTRYPOINT = f'printf %s "${STEP_VARIABLE}" > /tmp/step.json && python3 -m graftwork_train.run /tmp/step.json'
+ENTRYPOINT = (
+    f'printf %s "${STEP_VARIABLE}" > /tmp/step.json'
+    " && python3 -m graftwork_train.run /tmp/step.json"
+)
 QUEUE = "kueue.x-k8s.io/queue-name"
 # The cluster stays for a moment after the job, so that the last lines of its log can be read.
 LINGER_SECONDS = 60

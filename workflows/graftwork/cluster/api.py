@@ -1,0 +1,171 @@
+"""The Kubernetes API as the launcher needs it; the only importer of the Kubernetes client.
+
+Every call is bounded in time and tried again while the API server is unreachable, throttles or
+fails, because a step must outlive a restart of the control plane.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from graftwork.errors import RunError
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_TIMEOUT = (5, 30)
+_PATIENCE = 120.0
+_TRANSIENT = {0, 408, 429, 500, 502, 503, 504}
+
+
+class NotFoundError(RunError):
+    """The object is not there."""
+
+
+class Api:
+    """RayJobs, Workflows, pods, ConfigMaps and secrets of one namespace."""
+
+    def __init__(self, namespace: str, *, patience: float = _PATIENCE) -> None:
+        self.namespace = namespace
+        self._patience = patience
+        self._custom = client.CustomObjectsApi()
+        self._core = client.CoreV1Api()
+
+    @classmethod
+    def in_pod(cls) -> Api:
+        """The API server of the cluster that this pod runs in, as its service account."""
+        config.load_incluster_config()
+        return cls(_NAMESPACE.read_text().strip())
+
+    @classmethod
+    def from_kubeconfig(cls, namespace: str | None = None) -> Api:
+        """The API server of the current context of the user's kubeconfig.
+
+        Raises:
+            RunError: there is no usable kubeconfig.
+        """
+        try:
+            config.load_kube_config()
+            _, current = config.list_kube_config_contexts()
+        except (config.ConfigException, OSError) as error:
+            raise RunError(f"no cluster to talk to: {error}", "Set KUBECONFIG.") from error
+        return cls(namespace or current["context"].get("namespace", "kubeflow"))
+
+    def create_ray_job(self, manifest: Json) -> Json | None:
+        """Create the RayJob; None if one of that name is there already."""
+        try:
+            created: Json = self._try(
+                self._custom.create_namespaced_custom_object, *self._jobs(), manifest
+            )
+        except client.ApiException as error:
+            if error.status == 409:
+                return None
+            raise RunError(*_refusal("create RayJobs", error)) from error
+        return created
+
+    def ray_job(self, name: str) -> Json:
+        """The RayJob of that name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._read(self._custom.get_namespaced_custom_object, *self._jobs(), name)
+
+    def ray_jobs(self, selector: str) -> list[Json]:
+        """The RayJobs with these labels."""
+        found = self._read(
+            self._custom.list_namespaced_custom_object, *self._jobs(), label_selector=selector
+        )
+        return list(found["items"])
+
+    def delete_ray_job(self, name: str) -> None:
+        """Delete the RayJob, and its cluster with it; none there is fine."""
+        try:
+            self._try(
+                self._custom.delete_namespaced_custom_object,
+                *self._jobs(),
+                name,
+                propagation_policy="Background",
+            )
+        except client.ApiException as error:
+            if error.status != 404:
+                raise RunError(*_refusal("delete RayJobs", error)) from error
+
+    def workflow(self, name: str) -> Json:
+        """Argo's Workflow of that name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._read(
+            self._custom.get_namespaced_custom_object,
+            "argoproj.io", "v1alpha1", self.namespace, "workflows", name,
+        )  # fmt: skip
+
+    def pod_labels(self, name: str) -> dict[str, str]:
+        """Labels of a pod."""
+        pod = self._read(self._core.read_namespaced_pod, name, self.namespace)
+        return dict(pod.metadata.labels or {})
+
+    def config_map(self, name: str) -> dict[str, str]:
+        """Data of a ConfigMap.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self._read(self._core.read_namespaced_config_map, name, self.namespace)
+        return dict(found.data or {})
+
+    def secret(self, name: str) -> dict[str, str]:
+        """Data of a secret, base64 as it is.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self._read(self._core.read_namespaced_secret, name, self.namespace)
+        return dict(found.data or {})
+
+    def _jobs(self) -> tuple[str, str, str, str]:
+        return "ray.io", "v1", self.namespace, "rayjobs"
+
+    def _read(self, call: Callable[..., T], *arguments: object, **options: object) -> T:
+        try:
+            return self._try(call, *arguments, **options)
+        except client.ApiException as error:
+            if error.status == 404:
+                raise NotFoundError(f"{arguments[-1]} is not there") from error
+            raise RunError(*_refusal("read what it needs", error)) from error
+
+    def _try(self, call: Callable[..., T], *arguments: object, **options: object) -> T:
+        deadline = time.monotonic() + self._patience
+        wait = 0.2
+        while True:
+            try:
+                return call(*arguments, _request_timeout=_TIMEOUT, **options)
+            except client.ApiException as error:
+                if error.status not in _TRANSIENT or time.monotonic() > deadline:
+                    raise
+            except HTTPError as error:
+                if time.monotonic() > deadline:
+                    raise RunError(
+                        f"the Kubernetes API server cannot be reached: {error}",
+                        "See whether the control plane is up; the step may be tried again.",
+                    ) from error
+            time.sleep(wait)
+            wait = min(5.0, 2 * wait)
+
+
+def _refusal(what: str, error: client.ApiException) -> tuple[str, str]:
+    if error.status in (401, 403):
+        return (
+            f"the step's service account may not {what}: {error.reason}",
+            "Apply graftwork's manifests, which hold the Role that the launcher needs.",
+        )
+    return f"Kubernetes refused to {what}: {error.status} {error.reason} {error.body}", ""

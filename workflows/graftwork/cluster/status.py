@@ -1,0 +1,83 @@
+"""What a RayJob's status means for the step: pure functions on the object as KubeRay writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Json = dict[str, Any]
+Phase = Literal["waiting", "running", "succeeded", "failed"]
+
+# KubeRay never leaves ValidationFailed, though it does not count it among the terminal states.
+_FAILED = {"Failed", "ValidationFailed"}
+_REMEDIES = {
+    "AppFailed": "The stage's own message is above, and in the archived log.",
+    "SubmissionFailed": "See that the image has ray[default] and that the head's dashboard is up.",
+    "DeadlineExceeded": "Raise execution.deadline, or shorten the stage's budget.",
+    "PreRunningDeadlineExceeded": "No node took the pods in time: see the pool's resources, "
+    "selectors, tolerations and queue.",
+    "ValidationFailed": "KubeRay refused the job as it is written; see its message.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A RayJob's state in the step's terms."""
+
+    phase: Phase
+    reason: str
+    message: str
+    attempts: int
+    job_id: str
+    dashboard: str
+    cluster: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.phase in ("succeeded", "failed")
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a failure."""
+        return _REMEDIES.get(self.reason, "")
+
+
+def read_status(ray_job: Json) -> JobStatus:
+    """The state of a RayJob object; an object without a status is waiting."""
+    status = ray_job.get("status") or {}
+    deployment = status.get("jobDeploymentStatus", "")
+    job = status.get("jobStatus", "")
+    return JobStatus(
+        phase=_phase(deployment, job),
+        reason=status.get("reason", "") or (deployment if deployment in _FAILED else ""),
+        message=status.get("message", ""),
+        attempts=int(status.get("failed") or 0) + 1,
+        job_id=status.get("jobId", ""),
+        dashboard=status.get("dashboardURL", ""),
+        cluster=status.get("rayClusterName", ""),
+    )
+
+
+def _phase(deployment: str, job: str) -> Phase:
+    if deployment in _FAILED:
+        return "failed"
+    if deployment == "Complete":
+        # A stopped job also completes its deployment, and has not done its work.
+        return "succeeded" if job == "SUCCEEDED" else "failed"
+    return "running" if deployment == "Running" and job in ("RUNNING", "SUCCEEDED") else "waiting"
+
+
+def is_terminating(workflow: Json) -> bool:
+    """Whether Argo's Workflow is being ended by its user.
+
+    Kubeflow Pipelines ends a run by setting `activeDeadlineSeconds` to 0; Argo's own command sets
+    `shutdown`.
+    """
+    spec = workflow.get("spec") or {}
+    return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+
+
+def is_over(workflow: Json) -> bool:
+    """Whether Argo's Workflow has come to its end."""
+    return bool((workflow.get("status") or {}).get("finishedAt"))
