@@ -12,10 +12,12 @@ from graftwork.spec.base import Strict
 class Experts(Strict):
     """A mixture of experts in place of the feed-forward blocks."""
 
-    count: int = Field(ge=2)
+    count: int = Field(ge=2, le=4096)
     """Number of experts in a layer."""
     top_k: int = Field(default=2, ge=1)
     """Experts that each token is sent to; their router weights are renormalised to sum to 1."""
+    balance: float = Field(default=0.01, ge=0)
+    """Weight of the auxiliary loss that keeps the experts' loads equal."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -30,15 +32,15 @@ class Experts(Strict):
 class Architecture(Strict):
     """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
 
-    layers: int = Field(ge=1)
+    layers: int = Field(ge=1, le=10_000)
     """Number of blocks."""
-    width: int = Field(ge=8)
+    width: int = Field(ge=8, le=1_048_576, multiple_of=2)
     """Size of the residual stream."""
-    heads: int = Field(ge=1)
+    heads: int = Field(ge=1, le=4096)
     """Query heads; must divide the width, and the size of a head must be even."""
     kv_heads: int | None = Field(default=None, ge=1)
     """Key and value heads; must divide `heads`. Default: as many as `heads`."""
-    ffn: int | None = Field(default=None, ge=8)
+    ffn: int | None = Field(default=None, ge=8, le=16_777_216)
     """Inner size of the feed-forward block. Default: 8/3 of the width, up to a multiple of 64."""
     tie_embeddings: bool = False
     """Share the input embedding with the output head."""
@@ -52,24 +54,30 @@ class Architecture(Strict):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.width % self.heads:
-            near = [h for h in range(1, self.width + 1) if self.width % (2 * h) == 0]
-            best = min(near, key=lambda h: abs(h - self.heads), default=1)
+            pair = 2 * self.heads
             raise ValueError(
-                f"{self.heads} heads do not divide a width of {self.width}; use {best} heads, "
-                f"or a width of {self.heads * max(2, round(self.width / self.heads))}"
+                f"{self.heads} heads do not divide a width of {self.width}; use {self._heads_near()} "
+                f"heads, or a width of {pair * max(1, round(self.width / pair))}"
             )
         if self.head_size % 2:
             raise ValueError(
-                f"a head of {self.head_size} is odd, and rotary positions turn pairs; "
-                f"use a width of {2 * self.width} or half the heads"
+                f"each head has {self.head_size} values, and rotary positions turn pairs; "
+                f"use {self._heads_near()} heads, or a width of {2 * self.width}"
             )
         if self.heads % self.key_value_heads:
-            more = "more KV heads than heads" if self.key_value_heads > self.heads else "no divisor"
+            more = "are more than the" if self.key_value_heads > self.heads else "do not divide the"
+            divisors = [str(n) for n in range(1, self.heads + 1) if self.heads % n == 0]
             raise ValueError(
-                f"{self.key_value_heads} KV heads for {self.heads} heads: {more}; "
-                f"kv_heads must divide heads"
+                f"{self.key_value_heads} KV heads {more} {self.heads} heads; "
+                f"use one of {', '.join(divisors)}"
             )
         return self
+
+    def _heads_near(self) -> int:
+        """The number of heads nearest to the given one that leaves each an even size."""
+        most = self.width // 2
+        fitting = [n for n in range(1, min(most, 4096) + 1) if self.width % (2 * n) == 0]
+        return min(fitting, key=lambda n: abs(n - self.heads), default=1)
 
     @property
     def head_size(self) -> int:
