@@ -52,6 +52,8 @@ class Step(Strict):
     seed: int
     spec: Stage
     inputs: tuple[StepInput, ...] = Field(default=(), strict=False)
+    condition: StepInput | None = None
+    """The step whose metric `spec.when` reads; not part of the identity."""
     corpora: dict[str, Corpus] = Field(default_factory=dict)
     source_digests: dict[str, str] = Field(default_factory=dict)
     """By corpus, a digest of local files when the plan was made; part of the identity."""
@@ -133,11 +135,9 @@ def step_fingerprint(
 
 def _drop(parameters: dict[str, Any], role: str) -> None:
     """Take a reference's name out: the input's fingerprint stands for it."""
-    *parents, last = role.split(".")
     place: Any = parameters
-    for key in parents:
+    while isinstance(place, dict) and role not in place:
+        # An arm's label may hold dots itself, so that what is left may be one key.
+        key, _, role = role.partition(".")
         place = place[key]
-    if isinstance(place, dict):
-        place[last] = None
-    elif isinstance(place, list):
-        place[int(last)] = None
+    place[role if isinstance(place, dict) else int(role)] = None

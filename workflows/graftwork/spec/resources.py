@@ -39,6 +39,8 @@ class Pool(Strict):
     """Accelerators of a worker."""
     accelerator: str = "nvidia.com/gpu"
     """Kubernetes resource name of the accelerator."""
+    accelerator_memory: Bytes | None = None
+    """Memory of one accelerator; the plan warns where a model would not fit."""
     memory: Bytes | None = None
     """Memory of a worker."""
     shm: Bytes | None = None
