@@ -1,0 +1,188 @@
+"""Budgets: how many optimizer steps a stage takes, and what that costs.
+
+All by arithmetic on the spec, once a stage: every seed of a stage does the same work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graftwork.errors import Problem, SpecError, Where
+from graftwork.spec.graph import (
+    architectures,
+    edges,
+    source_of,
+    tokens_of,
+    topological_order,
+    vocabulary,
+)
+from graftwork.spec.model import Architecture
+from graftwork.spec.stages import Densify, Prepare, Sparsify, Training
+from graftwork.spec.workflow import Workflow
+from graftwork.step import StepWork
+from graftwork.units import format_number
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model that a stage makes.
+
+    Attributes:
+        density: Share of the blocks' linear weights that a mask keeps; 1 where there is none.
+    """
+
+    architecture: Architecture
+    vocab: int
+    context: int
+    density: float = 1.0
+
+    @property
+    def flops_per_token(self) -> float:
+        """Training FLOPs of one token."""
+        return self.architecture.flops_per_token(self.vocab, self.context, density=self.density)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, masked ones included."""
+        return self.architecture.parameters(self.vocab)
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token meets: experts it is not sent to and masked ones left out."""
+        architecture = self.architecture
+        active = architecture.matmul_parameters(self.vocab, density=self.density)
+        look_ups = 0 if architecture.tie_embeddings else self.vocab * architecture.width
+        norms = architecture.width * (2 * architecture.layers + 1)
+        return round(active) + look_ups + norms
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage trains. `tokens` and `flops` are None where the budget is in epochs."""
+
+    step: StepWork | None = None
+    tokens: int | None = 0
+    flops: float | None = 0.0
+
+
+def models(workflow: Workflow) -> dict[str, Model]:
+    """The model of every stage that makes one."""
+    found: dict[str, Model] = {}
+    for name, architecture in architectures(workflow).items():
+        data = tokens_of(workflow, name)
+        prepare = workflow.stages[data].body
+        if not isinstance(prepare, Prepare):
+            raise AssertionError(f"{data!r} makes tokens and is no prepare stage")
+        found[name] = Model(
+            architecture, vocabulary(workflow, data), prepare.context, _density(workflow, name)
+        )
+    return found
+
+
+def _density(workflow: Workflow, name: str) -> float:
+    """A mask stays until a stage lifts it."""
+    source: str | None = name
+    while source is not None:
+        body = workflow.stages[source].body
+        if isinstance(body, Sparsify):
+            return 1.0 - body.method.sparsity
+        if isinstance(body, Densify):
+            return 1.0
+        source = source_of(body)
+    return 1.0
+
+
+def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
+    """The work of every stage, budgets in terms of other stages resolved.
+
+    Raises:
+        SpecError: `flops of STAGE` where that stage's cost is not known, or is used up already
+            by what this stage is made from.
+    """
+    ancestors = _ancestors(workflow)
+    found: dict[str, Work] = {}
+    problems = []
+    for name in topological_order(workflow):
+        body = workflow.stages[name].body
+        if not isinstance(body, Training):
+            found[name] = Work()
+            continue
+        try:
+            found[name] = _train(body, made[name], name, found, ancestors)
+        except ValueError as error:
+            what, _, remedy = str(error).partition("\n")
+            problems.append(Problem(Where(key=f"stages.{name}.{body.kind}.budget"), what, remedy))
+            found[name] = Work(tokens=None, flops=None)
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _train(
+    body: Training,
+    model: Model,
+    name: str,
+    known: dict[str, Work],
+    ancestors: dict[str, frozenset[str]],
+) -> Work:
+    sequences = body.batch.sequences(model.context)
+    batch = sequences * model.context
+    budget = body.budget
+    if budget.unit == "epochs":
+        step = StepWork(epochs=budget.amount, sequences=sequences, context=model.context)
+        return Work(step, None, None)
+    if budget.unit == "flops_of":
+        flops = _flops_left(name, budget.of, known, ancestors)
+        steps = flops / (model.flops_per_token * batch)
+    elif budget.unit == "flops":
+        steps = budget.amount / (model.flops_per_token * batch)
+    else:
+        steps = budget.amount if budget.unit == "steps" else budget.amount / batch
+    whole = max(1, round(steps))
+    tokens = whole * batch
+    step = StepWork(steps=whole, sequences=sequences, context=model.context)
+    return Work(step, tokens, tokens * model.flops_per_token)
+
+
+def _flops_left(
+    name: str, other: str, known: dict[str, Work], ancestors: dict[str, frozenset[str]]
+) -> float:
+    """FLOPs of all that `other` was made from, less those of what this stage is made from.
+
+    Raises:
+        ValueError: with what is wrong, a line break, and what to do.
+    """
+    target = total_flops({other} | ancestors[other], known)
+    spent = total_flops(ancestors[name], known)
+    if target is None or spent is None:
+        missing = other if target is None else name
+        raise ValueError(
+            f"the FLOPs of {missing!r} are not known before its data is prepared, because a "
+            f"budget on the way to it is in epochs\nGive that budget in tokens or steps."
+        )
+    if target <= spent:
+        raise ValueError(
+            f"{other!r} and all it is made from cost {format_number(target)} FLOPs, and what "
+            f"{name!r} is made from has cost {format_number(spent)} already, so that nothing is "
+            f"left to train with\nGive a budget in tokens or steps, or train {other!r} longer."
+        )
+    return target - spent
+
+
+def total_flops(stages: frozenset[str] | set[str], known: dict[str, Work]) -> float | None:
+    """FLOPs of these stages together, or None where one of them is not known."""
+    costs = [known[stage].flops for stage in sorted(stages)]
+    return sum(cost for cost in costs if cost is not None) if None not in costs else None
+
+
+def _ancestors(workflow: Workflow) -> dict[str, frozenset[str]]:
+    """By stage, every stage that its artifact is made from, itself not counted."""
+    needs = edges(workflow)
+    found: dict[str, frozenset[str]] = {}
+    for name in topological_order(workflow):
+        read = [
+            edge.target for edge in needs[name]
+            if edge.reason == "input" and edge.target in workflow.stages
+        ]  # fmt: skip
+        found[name] = frozenset(read).union(*(found[target] for target in read))
+    return found
