@@ -36,12 +36,15 @@ class Job:
         out: Empty local folder; its files become the artifact, if the stage returns.
         scratch: Local folder that outlives a failed or killed attempt of the same step.
         fetch: Gives an input's artifact by its position in `step.inputs`, digests verified.
+        missing: Positions of inputs whose stages were skipped by their `when`; only `compare`,
+            which leaves such arms out, is ever given any.
     """
 
     step: Step
     out: Path
     scratch: Path
     fetch: Callable[[int], Artifact]
+    missing: frozenset[int] = frozenset()
 
     def artifact(self, role: str) -> Artifact:
         """The input with this role, for example `from` or `data`.

@@ -1,0 +1,346 @@
+"""Artifacts in storage: reading, verifying, committing, and telling which are done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from graftwork.artifact import RECORD, FileEntry, Record, content_digest
+from graftwork.errors import CorruptArtifactError, RunError
+from graftwork.spec.resources import Storage
+from graftwork.step import Step, StepInput
+from graftwork.store.files import explained, files_for, local_path
+from graftwork.store.lease import Lease, Waiting, local_lease, remote_lease
+
+# Digests of small artifacts are verified even when they are only skipped; larger ones are
+# verified by whoever reads them, so that a step that is done stays cheap.
+VERIFIED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What storage has for a step: a current record, or the reason why there is none."""
+
+    record: Record | None
+    reason: str = ""
+    corrupt: bool = False
+
+
+class Store:
+    """The artifacts under one storage root.
+
+    Every method raises RunError where the storage refuses and the user can do something about it.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.files = files_for(storage.root, storage)
+
+    def read_record(self, uri: str) -> Record | None:
+        """The record of an artifact, or None where there is no artifact.
+
+        Raises:
+            CorruptArtifactError: the record cannot be read, or names files outside the artifact.
+        """
+        data = self.files.read(self._inside(uri, RECORD))
+        if data is None:
+            return None
+        try:
+            record = Record.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise CorruptArtifactError(
+                uri, f"{RECORD} is damaged: {place} {first['msg']}"
+            ) from error
+        for entry in record.files:
+            if not _is_safe(entry.path):
+                raise CorruptArtifactError(uri, f"{RECORD} names the file {entry.path!r} outside")
+        return record
+
+    def verify(self, uri: str, record: Record, digests: bool = True) -> None:
+        """Compare an artifact's files with its record.
+
+        Raises:
+            CorruptArtifactError: a file is missing, has another size, or another digest.
+        """
+        if content_digest(record.files) != record.content:
+            raise CorruptArtifactError(uri, f"{RECORD} was changed: its digest does not fit")
+        sizes = self.files.sizes(uri)
+        for entry in record.files:
+            size = sizes.get(entry.path)
+            if size is None:
+                raise CorruptArtifactError(uri, f"{entry.path} is missing")
+            if size != entry.bytes:
+                raise CorruptArtifactError(
+                    uri, f"{entry.path} has {size} bytes, and {entry.bytes} were written"
+                )
+        if digests:
+            for entry in record.files:
+                with self.files.open(posixpath.join(uri, entry.path)) as file:
+                    found = _digest(file)
+                _check_digest(uri, entry, found)
+
+    def fetch(self, uri: str) -> tuple[Record, Path]:
+        """An artifact's record and its verified files: in place, or in a local cache.
+
+        Raises:
+            CorruptArtifactError: the files are not the recorded ones.
+            RunError: there is no such artifact.
+        """
+        record = self.read_record(uri)
+        if record is None:
+            raise RunError(
+                f"{uri}: there is no such artifact",
+                "Run the workflow, not the stage alone: earlier stages make its inputs.",
+            )
+        if self.files.local:
+            self.verify(uri, record)
+            return record, local_path(uri)
+        return record, self._download(uri, record)
+
+    def staging(self, uri: str) -> Path:
+        """An empty local folder for an artifact's files; leftovers of earlier attempts go."""
+        parent = self._local_area(".staging")
+        name = self._flat(uri)
+        with explained(str(parent)):
+            parent.mkdir(parents=True, exist_ok=True)
+            for leftover in parent.glob(f"{name}.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            folder = parent / f"{name}.{uuid.uuid4().hex[:8]}"
+            folder.mkdir()
+        return folder
+
+    def scratch(self, uri: str) -> Path:
+        """A local folder that outlives a failed attempt; `commit` removes it."""
+        folder = self._local_area(".work") / self._relative(uri)
+        with explained(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def commit(self, folder: Path, record: Record, uri: str, lease: Lease | None = None) -> Record:
+        """Make the folder's files the artifact at `uri`: whole, or not at all.
+
+        Returns:
+            The record with its files and content filled in.
+
+        Raises:
+            RunError: the storage cannot take it; what was there before is still there, or nothing.
+        """
+        self._inside(uri)
+        with explained(str(folder)):
+            files = [_entry(folder, path) for path in _regular_files(folder)]
+            whole = record.model_copy(update={"files": files, "content": content_digest(files)})
+            text = whole.model_dump_json(indent=1)
+            (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        if lease is not None:
+            lease.check()
+        self.files.place(folder, [entry.path for entry in files], uri)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._local_area(".work") / self._relative(uri), ignore_errors=True)
+        return whole
+
+    def set_aside(self, uri: str) -> str:
+        """Rename a corrupted artifact, so that its stage is rebuilt and nothing is lost."""
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        target = f"{uri}.corrupt-{stamp}-{uuid.uuid4().hex[:4]}"
+        self.files.move(self._inside(uri), target)
+        return target
+
+    def lease(self, uri: str, waiting: Waiting) -> AbstractContextManager[Lease]:
+        """The right to make an artifact; `waiting` is told whom we wait for."""
+        name = posixpath.join(self.storage.root, ".leases", f"{self._flat(uri)}.json")
+        if self.files.local:
+            return local_lease(name, waiting)
+        return remote_lease(name, self.files, waiting)
+
+    def is_current(self, step: Step) -> Record | None:
+        """The record of a step that is done, or None; see `state`."""
+        return self.state(step).record
+
+    def state(self, step: Step) -> State:
+        """Whether a step is done.
+
+        It is if its record is there, its files match, its inputs still are what it was made from,
+        and so is the Python whose library it read. Nothing is changed here; a corrupted artifact
+        is only reported as such.
+        """
+        try:
+            record = self.read_record(step.uri)
+            if record is None:
+                return State(None, "not made yet")
+            self.verify(step.uri, record, digests=_total(record) <= VERIFIED_BYTES)
+        except CorruptArtifactError as error:
+            return State(None, error.what, corrupt=True)
+        if record.fingerprint != step.fingerprint:
+            return State(None, f"{RECORD} is that of another step", corrupt=True)
+        if reason := self._outdated(step, record):
+            return State(None, reason)
+        return State(record)
+
+    def _outdated(self, step: Step, record: Record) -> str:
+        expected = set()
+        for key, source in keyed_inputs(step):
+            if self.skipped(step, source):
+                continue
+            expected.add(key)
+            current = self._content(step.input_uri(source))
+            known = record.inputs.get(key)
+            if known is None or current != known.content:
+                return f"its input {source.stage} has changed"
+        if expected != record.inputs.keys():
+            return "an input that it was made from is skipped now"
+        # A launcher on a cluster has a Python of its own, which says nothing about the workers'.
+        reads_stdlib = any(corpus.source == "stdlib" for corpus in step.corpora.values())
+        if reads_stdlib and self.files.local and record.versions.get("python") != python_version():
+            return "it was made from another Python's library"
+        return ""
+
+    def _content(self, uri: str) -> str | None:
+        try:
+            record = self.read_record(uri)
+        except CorruptArtifactError:
+            return None
+        return record.content if record else None
+
+    def skip(self, step: Step, reason: str) -> None:
+        """Note that a step was left out, so that the steps after it know."""
+        data = json.dumps({"step": step.name, "reason": reason}).encode()
+        self.files.write(self._skip_uri(step.workflow, step.stage, step.fingerprint), data)
+
+    def unskip(self, step: Step) -> None:
+        """Take `skip` back."""
+        self.files.delete(self._skip_uri(step.workflow, step.stage, step.fingerprint))
+
+    def skipped(self, step: Step, source: StepInput) -> str:
+        """Why an input of the step was left out in this workflow, or nothing."""
+        data = self.files.read(self._skip_uri(step.workflow, source.stage, source.fingerprint))
+        return str(json.loads(data)["reason"]) if data else ""
+
+    def _skip_uri(self, workflow: str, stage: str, fingerprint: str) -> str:
+        return self._inside(
+            posixpath.join(self.storage.root, ".skipped", workflow, f"{stage}-{fingerprint}.json")
+        )
+
+    def _download(self, uri: str, record: Record) -> Path:
+        target = self._local_area("artifacts") / self._relative(uri) / record.content
+        if target.is_dir():
+            return target
+        draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.draft")
+        try:
+            for entry in record.files:
+                self._download_file(uri, entry, draft / entry.path)
+            with explained(str(target)):
+                draft.rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return target
+
+    def _download_file(self, uri: str, entry: FileEntry, target: Path) -> None:
+        digest = hashlib.sha256()
+        if entry.path not in self.files.sizes(uri):
+            raise CorruptArtifactError(uri, f"{entry.path} is missing")
+        with explained(str(target)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = self.files.open(posixpath.join(uri, entry.path))
+            with source, target.open("wb") as copy:
+                while chunk := source.read(2**22):
+                    digest.update(chunk)
+                    copy.write(chunk)
+        _check_digest(uri, entry, digest.hexdigest())
+
+    def _local_area(self, name: str) -> Path:
+        if self.files.local:
+            return local_path(self.storage.root) / name
+        root = hashlib.sha256(self.storage.root.encode()).hexdigest()[:12]
+        return cache_folder() / root / name.lstrip(".")
+
+    def _relative(self, uri: str) -> str:
+        return self._inside(uri).removeprefix(self.storage.root).strip("/")
+
+    def _flat(self, uri: str) -> str:
+        return self._relative(uri).replace("/", "-")
+
+    def _inside(self, uri: str, name: str = "") -> str:
+        """`uri/name`, which must lie under the root."""
+        relative = uri.removeprefix(self.storage.root.rstrip("/") + "/")
+        if relative == uri or not _is_safe(relative):
+            raise RunError(
+                f"{uri} is not under the storage root {self.storage.root}",
+                "Compile the workflow again; an artifact's path is made of stage and fingerprint.",
+            )
+        return posixpath.join(uri, name) if name else uri
+
+
+def keyed_inputs(step: Step) -> Iterator[tuple[str, StepInput]]:
+    """The step's inputs with their keys in the record: the role, and `@seed` where it repeats."""
+    roles = [source.role for source in step.inputs]
+    for source in step.inputs:
+        repeated = roles.count(source.role) > 1
+        yield (f"{source.role}@{source.seed}" if repeated else source.role), source
+
+
+def python_version() -> str:
+    """The version of the Python that runs: `3.11.9`."""
+    return ".".join(str(part) for part in sys.version_info[:3])
+
+
+def cache_folder() -> Path:
+    """Where remote artifacts are kept on this machine: $GRAFTWORK_CACHE or ~/.cache/graftwork."""
+    named = os.environ.get("GRAFTWORK_CACHE")
+    if named:
+        return Path(named)
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "graftwork"
+
+
+def _is_safe(relative: str) -> bool:
+    parts = relative.split("/")
+    return bool(relative) and "\\" not in relative and not {"", ".", ".."} & set(parts)
+
+
+def _total(record: Record) -> int:
+    return sum(entry.bytes for entry in record.files)
+
+
+def _check_digest(uri: str, entry: FileEntry, found: str) -> None:
+    if found != entry.sha256:
+        raise CorruptArtifactError(
+            uri, f"{entry.path} has the digest {found[:12]}…, and {entry.sha256[:12]}… was written"
+        )
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    found = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
+    for path in found:
+        if path.is_symlink() or not path.is_file():
+            raise AssertionError(f"a stage left {path.name}, which is not a regular file")
+    return [path for path in found if path != folder / RECORD]
+
+
+def _entry(folder: Path, path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = _digest(file)
+    return FileEntry(
+        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest
+    )
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""The few operations that storage needs, and how a local folder does them.
+
+Paths are whole URIs here: `runs/base/0a1b…` or `s3://bucket/runs/base/0a1b…`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from graftwork.artifact import RECORD
+from graftwork.errors import RunError
+from graftwork.spec.resources import Storage
+
+
+class Files(Protocol):
+    """A file system, local or not. Every method raises RunError where the user can help."""
+
+    local: bool
+
+    def read(self, uri: str) -> bytes | None:
+        """The file's bytes, or None where there is no such file."""
+
+    def open(self, uri: str) -> BinaryIO:
+        """The file, opened for reading."""
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file under the folder, by relative path; empty where it is missing."""
+
+    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
+        """Put the files named in the local folder at `uri`; the record, last, makes them whole."""
+
+    def move(self, uri: str, target: str) -> None:
+        """Rename a folder; `target` must not exist."""
+
+    def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
+        """Write a small file. With `exclusive`, False where it is there already."""
+
+    def delete(self, uri: str) -> None:
+        """Delete one file; it is no error if there is none."""
+
+
+def files_for(uri: str, storage: Storage) -> Files:
+    """The file system that `uri` lies on; fsspec is loaded only for a URL with a scheme."""
+    if is_local(uri):
+        return LocalFiles()
+    remote = importlib.import_module("graftwork.store.remote")
+    return cast(Files, remote.RemoteFiles(uri, storage))
+
+
+def is_local(uri: str) -> bool:
+    """Whether `uri` is a path on this machine."""
+    return "://" not in uri or uri.startswith("file://")
+
+
+def local_path(uri: str) -> Path:
+    """A local URI as a path, `~` resolved."""
+    return Path(uri.removeprefix("file://")).expanduser()
+
+
+@contextlib.contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do.
+
+    Raises:
+        RunError: the disk is full, the folder is read-only or not ours, a path is a file, …
+    """
+    try:
+        yield
+    except OSError as error:
+        raise explain(uri, error) from error
+
+
+def explain(uri: str, error: OSError) -> RunError:
+    """`error`, met at `uri`, in words."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    remedies = {
+        errno.ENOSPC: "Free some space, or choose another place with --set storage.root=FOLDER.",
+        errno.EDQUOT: "Your quota is used up: free some space, or choose another storage.root.",
+        errno.EFBIG: "The file is larger than this system allows: raise the limit (ulimit -f).",
+        errno.EROFS: "It is read-only: choose another place with --set storage.root=FOLDER.",
+        errno.EACCES: "Ask for access, or choose another place with --set storage.root=FOLDER.",
+        errno.EPERM: "Ask for access, or choose another place with --set storage.root=FOLDER.",
+        errno.ENOTDIR: "A part of this path is a file: choose another storage.root.",
+        errno.EEXIST: "A file is in the way: move it, or choose another storage.root.",
+        errno.ENOENT: "Check that the path exists.",
+    }
+    remedy = remedies.get(error.errno or 0, "Check the storage, then run the workflow again.")
+    return RunError(f"{error.filename or uri}: {reason}", remedy)
+
+
+class LocalFiles:
+    """A folder on this machine, by the standard library."""
+
+    local = True
+
+    def read(self, uri: str) -> bytes | None:
+        """The file's bytes, or None where there is no such file."""
+        with explained(uri):
+            try:
+                return local_path(uri).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def open(self, uri: str) -> BinaryIO:
+        """The file, opened for reading."""
+        with explained(uri):
+            return local_path(uri).open("rb")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file under the folder, by relative path."""
+        root = local_path(folder)
+        with explained(folder):
+            return {
+                path.relative_to(root).as_posix(): path.stat().st_size
+                for path in root.rglob("*")
+                if path.is_file()
+            }
+
+    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
+        """Rename the folder into place, once its record is on the disk."""
+        target = local_path(uri)
+        with explained(uri):
+            for name in (*names, RECORD):
+                _sync(folder / name)
+            _sync(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            outdated = folder.with_name(folder.name + ".outdated")
+            # A folder cannot be renamed onto another. Between the two lines there is no artifact,
+            # which is the truth: the old one is outdated, the new one is not there yet.
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(outdated)
+            folder.rename(target)
+            _sync(target.parent)
+            shutil.rmtree(outdated, ignore_errors=True)
+
+    def move(self, uri: str, target: str) -> None:
+        """Rename a folder."""
+        with explained(uri):
+            local_path(target).parent.mkdir(parents=True, exist_ok=True)
+            local_path(uri).rename(local_path(target))
+
+    def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
+        """Write a small file, whole or not at all."""
+        path = local_path(uri)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+        with explained(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if exclusive and path.exists():
+                return False
+            try:
+                draft.write_bytes(data)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+        return True
+
+    def delete(self, uri: str) -> None:
+        """Delete one file."""
+        with explained(uri):
+            local_path(uri).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

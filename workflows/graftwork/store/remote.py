@@ -1,0 +1,183 @@
+"""Storage behind a URL, through fsspec: s3, gs, abfs, http, memory, … The only importer of fsspec.
+
+An object store has no rename: an artifact's files are written first and its record last, so that
+a reader who finds a record finds all files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import fsspec
+
+from graftwork.artifact import RECORD
+from graftwork.errors import GraftworkError, RunError
+from graftwork.spec.resources import Storage
+from graftwork.store.corpora import FileInfo, is_hidden
+
+
+def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has no types
+    """The fsspec file system for a URL, with the storage's endpoint and region.
+
+    Raises:
+        RunError: the scheme is unknown, or its package is not installed.
+    """
+    scheme = uri.split("://", 1)[0]
+    options: dict[str, Any] = {}
+    if scheme in ("s3", "s3a"):
+        # A listing kept from before another process wrote would hide its artifact from us.
+        options = {"use_listings_cache": False}
+        if storage.endpoint:
+            options["endpoint_url"] = storage.endpoint
+        if storage.region:
+            options["client_kwargs"] = {"region_name": storage.region}
+    try:
+        return fsspec.filesystem(scheme, **options)
+    except (ImportError, ValueError) as error:
+        raise RunError(
+            f"{uri}: {error}",
+            "Use a URL that fsspec knows, such as s3://bucket/prefix, and install its package.",
+        ) from error
+
+
+@contextlib.contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn whatever a client library raises into an error that says what to do.
+
+    Raises:
+        RunError: always when the block raises, except for errors that are ours already.
+    """
+    try:
+        yield
+    except (GraftworkError, AssertionError):
+        raise
+    except Exception as error:  # each protocol's client has exceptions of its own
+        raise _explain(uri, error) from error
+
+
+def _explain(uri: str, error: Exception) -> RunError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    bucket = uri.split("://", 1)[-1].split("/", 1)[0]
+    hints = {
+        ("NoCredentials", "PartialCredentials"): (
+            "No credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or name a secret in storage.secret."
+        ),
+        ("PermissionError", "Forbidden", "AccessDenied", "InvalidAccessKey", "SignatureDoesNot"): (
+            f"The credentials do not open {bucket}: check them and the bucket's policy."
+        ),
+        ("NoSuchBucket", "bucket does not exist", "FileNotFoundError"): (
+            f"Check that the bucket {bucket} and the path exist."
+        ),
+        ("EndpointConnection", "ConnectTimeout", "ConnectionError", "ClientConnector"): (
+            "The server cannot be reached: check storage.endpoint and the network."
+        ),
+    }
+    for words, hint in hints.items():
+        if any(word in text for word in words):
+            return RunError(f"{uri}: {text}", hint)
+    return RunError(f"{uri}: {text}", "Check the storage, then run the workflow again.")
+
+
+class RemoteFiles:
+    """Files behind a URL."""
+
+    local = False
+
+    def __init__(self, uri: str, storage: Storage) -> None:
+        self.system = filesystem(uri, storage)
+
+    def read(self, uri: str) -> bytes | None:
+        """The file's bytes, or None where there is no such file."""
+        with explained(uri):
+            try:
+                return cast(bytes, self.system.cat_file(uri))
+            except FileNotFoundError as error:
+                if "bucket" in str(error).lower():
+                    raise
+                return None
+
+    def open(self, uri: str) -> BinaryIO:
+        """The file, opened for reading."""
+        with explained(uri):
+            return cast(BinaryIO, self.system.open(uri, "rb"))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file under the folder, by relative path."""
+        with explained(folder):
+            base = self.system._strip_protocol(folder).rstrip("/") + "/"
+            try:
+                found = self.system.find(folder, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
+
+    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
+        """Upload the files, then the record; an outdated record goes first."""
+        record = posixpath.join(uri, RECORD)
+        with explained(uri):
+            self._remove(record)
+            for extra in self.sizes(uri).keys() - set(names):
+                self._remove(posixpath.join(uri, extra))
+            for name in names:
+                self.system.put_file(str(folder / name), posixpath.join(uri, name))
+            self.system.put_file(str(folder / RECORD), record)
+
+    def move(self, uri: str, target: str) -> None:
+        """Copy the files, the record first taken out of use, then delete the old ones."""
+        with explained(uri):
+            names = sorted(self.sizes(uri), key=lambda name: name != RECORD)
+            for name in names:
+                self.system.copy(posixpath.join(uri, name), posixpath.join(target, name))
+                self._remove(posixpath.join(uri, name))
+
+    def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
+        """Write a small file; exclusively, where the file system can."""
+        with explained(uri):
+            if not exclusive:
+                self.system.pipe_file(uri, data)
+                return True
+            try:
+                self.system.pipe_file(uri, data, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def delete(self, uri: str) -> None:
+        """Delete one file."""
+        with explained(uri):
+            self._remove(uri)
+
+    def _remove(self, uri: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.system.rm_file(uri)
+
+
+def find(pattern: str, storage: Storage) -> list[FileInfo]:
+    """The files behind a URL, a folder's URL or a pattern, sorted."""
+    system = filesystem(pattern, storage)
+    with explained(pattern):
+        if any(sign in pattern for sign in "*?["):
+            found = system.glob(pattern, detail=True)
+        else:
+            found = system.find(pattern, detail=True)
+        base = system._strip_protocol(pattern.split("*", 1)[0]).rstrip("/")
+        return sorted(
+            FileInfo(system.unstrip_protocol(name), int(info["size"] or 0), _modified(info))
+            for name, info in found.items()
+            if info["type"] == "file" and not is_hidden(name.removeprefix(base))
+        )
+
+
+def _modified(info: dict[str, Any]) -> str:
+    return str(info.get("ETag") or info.get("LastModified") or info.get("mtime") or "")
+
+
+def open_url(url: str, mode: str, storage: Storage) -> IO[Any]:
+    """Open a file behind a URL."""
+    with explained(url):
+        return cast(IO[Any], filesystem(url, storage).open(url, mode))
