@@ -4,6 +4,7 @@ It imports nothing heavy, so that a spec can be checked on any machine, in CI an
 that has neither torch nor kfp.
 """
 
+from graftwork.spec.load import load
 from graftwork.spec.workflow import Workflow
 
-__all__ = ["Workflow"]
+__all__ = ["Workflow", "load"]

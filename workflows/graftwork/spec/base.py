@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 Product = Literal["corpus", "documents", "tokens", "model", "evaluation", "verdict"]
 Contract = Literal["exact", "approximate", "none"]
@@ -75,6 +75,14 @@ class _Execution:
 
 
 EXECUTION = _Execution()
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# A list of the YAML becomes a tuple of a frozen model; strictness alone would refuse the list.
+AS_TUPLE = BeforeValidator(_as_tuple)
 
 CorpusOrDocuments = Annotated[str, Reference(frozenset({"corpus", "documents"}))]
 TokensRef = Annotated[str, Reference(frozenset({"tokens"}))]

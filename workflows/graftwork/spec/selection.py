@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Method, ModelRef, Paper
+from graftwork.spec.base import AS_TUPLE, Method, ModelRef, Paper
 from graftwork.units import Share
 
 
@@ -94,7 +94,7 @@ class PreSelect(Method):
     name: Literal["preselect"]
     keep: Share = 0.1
     """Share of the documents to keep, best first."""
-    models: tuple[ModelRef, ...] = ()
+    models: Annotated[tuple[ModelRef, ...], AS_TUPLE] = ()
     """Models that score, from the worst to the best. Default: a ladder trained by the stage."""
     ladder: int = Field(default=4, ge=2, le=8)
     """Models of the ladder that is trained where `models` names none."""

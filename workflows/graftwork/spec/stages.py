@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from graftwork.spec.base import (
+    AS_TUPLE,
     EXECUTION,
     ArmRef,
     CorpusOrDocuments,
@@ -29,16 +30,16 @@ from graftwork.spec.upcycling import Upcycling
 from graftwork.units import Batch, Budget, Share
 
 
-def _as_tuple(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
+Seeds = int | Annotated[tuple[int, ...], AS_TUPLE] | None
 Sources = Annotated[
     tuple[CorpusOrDocuments, ...],
     Field(min_length=1),
-    BeforeValidator(_as_tuple),
+    AS_TUPLE,
+    BeforeValidator(_one_or_more),
 ]
 
 
@@ -257,7 +258,7 @@ class Evaluate(StageBody):
     """Tokens whose held-out part is read."""
     sequences: int = Field(default=256, ge=1)
     """Held-out sequences to read from each domain at most."""
-    prompts: tuple[str, ...] = ("The ", "def ")
+    prompts: Annotated[tuple[str, ...], AS_TUPLE] = ("The ", "def ")
     """Beginnings that the model continues."""
     sample_tokens: int = Field(default=64, ge=0, le=4096)
     """Tokens to generate for each prompt."""
@@ -282,7 +283,7 @@ class Compare(StageBody):
     """Metric of the arms' records to compare, for example `loss` or `loss/code`."""
     goal: Literal["lower", "higher"] = "lower"
     """Whether lower or higher is better."""
-    seeds: Annotated[int | tuple[int, ...] | None, Field(default=None)] = None
+    seeds: Seeds = None
     """How many seeds, or which. Each arm is run once a seed. Default: the workflow's."""
     tolerance: Share = 0.02
     """How far the arms' compute may lie apart."""

@@ -22,6 +22,7 @@ from graftwork.spec.stages import (
     Evaluate,
     Grow,
     Prepare,
+    Seeds,
     Select,
     Sparsify,
     StageBody,
@@ -147,7 +148,7 @@ class Workflow(Strict):
     metadata: Metadata
     seed: int = Field(default=17, ge=0, lt=2**31)
     """Seed of everything that is left to chance."""
-    seeds: int | tuple[int, ...] | None = None
+    seeds: Seeds = None
     """How many seeds `compare` stages run, or which. Default: only `seed`."""
     storage: Storage = Storage()
     """Where artifacts lie."""
