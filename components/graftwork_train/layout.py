@@ -1,0 +1,129 @@
+"""Which tensors a Hugging Face checkpoint holds, by arithmetic from its config.
+
+Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral (experts). Names are those on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graftwork.errors import RunError
+from graftwork_train.tensorfile import Shape
+
+DENSE = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = (*DENSE, "mixtral")
+_NEEDED = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of a decoder, Hugging Face's defaults resolved."""
+
+    vocab: int
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    experts: int
+
+
+def sizes(config: Mapping[str, Any]) -> Sizes:
+    """Read a decoder's sizes from its config.
+
+    Raises:
+        RunError: the family is not supported, or a size is missing or no whole number above 0.
+    """
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise RunError(
+            f"config.json says model_type {family!r}, which is not supported",
+            f"Use a checkpoint of one of these families: {', '.join(FAMILIES)}.",
+        )
+    needed = [*_NEEDED, "num_local_experts"] if family == "mixtral" else list(_NEEDED)
+    for key in needed:
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise RunError(
+                f"config.json gives {config.get(key)!r} for {key!r}",
+                "Write the model's own size there, a whole number above 0.",
+            )
+    heads = config["num_attention_heads"]
+    return Sizes(
+        vocab=config["vocab_size"],
+        width=config["hidden_size"],
+        hidden=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head=config.get("head_dim") or config["hidden_size"] // heads,
+        experts=config["num_local_experts"] if family == "mixtral" else 0,
+    )
+
+
+def layout(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """Name and shape of every tensor that a checkpoint with this config must hold.
+
+    Raises:
+        RunError: as `sizes`.
+    """
+    size = sizes(config)
+    expected: dict[str, Shape] = {"model.embed_tokens.weight": (size.vocab, size.width)}
+    for layer in range(size.layers):
+        prefix = f"model.layers.{layer}."
+        expected.update((prefix + name, shape) for name, shape in _block(config, size))
+    expected["model.norm.weight"] = (size.width,)
+    if not config.get("tie_word_embeddings", False):
+        expected["lm_head.weight"] = (size.vocab, size.width)
+    return expected
+
+
+def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+    yield "input_layernorm.weight", (size.width,)
+    yield from _attention(config, size)
+    yield "post_attention_layernorm.weight", (size.width,)
+    if size.experts:
+        yield from _experts(size)
+    else:
+        yield from _feed_forward(config, size)
+
+
+def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+    family = config["model_type"]
+    query, key = size.heads * size.head, size.kv_heads * size.head
+    out_bias = family in ("llama", "qwen3") and config.get("attention_bias", False)
+    for name, rows in (("q", query), ("k", key), ("v", key)):
+        yield f"self_attn.{name}_proj.weight", (rows, size.width)
+        if family == "qwen2" or out_bias:
+            yield f"self_attn.{name}_proj.bias", (rows,)
+    yield "self_attn.o_proj.weight", (size.width, query)
+    if out_bias:
+        yield "self_attn.o_proj.bias", (size.width,)
+    if family == "qwen3":
+        yield "self_attn.q_norm.weight", (size.head,)
+        yield "self_attn.k_norm.weight", (size.head,)
+
+
+def _feed_forward(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+    biased = config["model_type"] == "llama" and config.get("mlp_bias", False)
+    for name, rows, columns in (
+        ("gate", size.hidden, size.width),
+        ("up", size.hidden, size.width),
+        ("down", size.width, size.hidden),
+    ):
+        yield f"mlp.{name}_proj.weight", (rows, columns)
+        if biased:
+            yield f"mlp.{name}_proj.bias", (rows,)
+
+
+def _experts(size: Sizes) -> Iterator[tuple[str, Shape]]:
+    yield "block_sparse_moe.gate.weight", (size.experts, size.width)
+    for expert in range(size.experts):
+        prefix = f"block_sparse_moe.experts.{expert}."
+        yield prefix + "w1.weight", (size.hidden, size.width)
+        yield prefix + "w2.weight", (size.width, size.hidden)
+        yield prefix + "w3.weight", (size.hidden, size.width)

@@ -1,0 +1,166 @@
+"""A checkpoint as a value: a config, and tensors by name that are read only when written.
+
+Surgery takes a `State` and gives a `State`: it renames and repeats entries, and adds recipes for
+the tensors that are new. Nothing is loaded before `State.write`, which streams.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graftwork.errors import RunError
+from graftwork_train.layout import layout
+from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# Larger models are cut into files of about this size, so that they can be moved in parallel.
+SHARD_BYTES = 10 * 2**30
+# Constants that old checkpoints carry and no model reads; they are left out.
+_BUFFERS = ("rotary_emb.inv_freq",)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A Hugging Face checkpoint, lazily.
+
+    Attributes:
+        config: What `config.json` says.
+        tensors: Every tensor by its name on disk.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def open(cls, folder: Path) -> State:
+        """Open the checkpoint in `folder` and check it: every tensor there, of its shape, no more.
+
+        Raises:
+            RunError: files or tensors are missing, unexpected, cut off or of another shape.
+        """
+        config = _read_json(folder / CONFIG)
+        tensors: dict[str, Tensor] = {}
+        for file in _files(folder):
+            tensors.update(read_header(file))
+        kept = {name: tensors[name] for name in tensors if not name.endswith(_BUFFERS)}
+        # Some writers keep the tied head as a tensor of its own; the model never reads it.
+        if config.get("tie_word_embeddings", False):
+            kept.pop("lm_head.weight", None)
+        state = cls(config, kept)
+        state.check(str(folder))
+        return state
+
+    def check(self, where: str = "the model") -> None:
+        """Check that the tensors are those that the config promises.
+
+        Raises:
+            RunError: naming the first tensors that are missing, unexpected or of another shape.
+        """
+        expected = layout(self.config)
+        _refuse(where, "lacks", [name for name in expected if name not in self.tensors])
+        _refuse(where, "has unexpected", [name for name in self.tensors if name not in expected])
+        for name, shape in expected.items():
+            if self.tensors[name].shape != shape:
+                raise RunError(
+                    f"{where}: {name} has shape {_text(self.tensors[name].shape)}, "
+                    f"but config.json promises {_text(shape)}",
+                    "Correct config.json, or take the weights that belong to it.",
+                )
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights; tied ones count once."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(size(tensor) for tensor in self.tensors.values())
+
+    def write(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        """Write config and weights, streamed; one file, or several of about `shard_bytes`.
+
+        Raises:
+            RunError: the tensors are not those of the config; nothing is written then.
+            OSError: the disk is full or not writable.
+        """
+        self.check()
+        shards = _shards(self.tensors, shard_bytes)
+        if len(shards) == 1:
+            write_file(folder / WEIGHTS, shards[0])
+        else:
+            self._write_shards(folder, shards)
+        text = json.dumps(dict(self.config), indent=2, sort_keys=True)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    def _write_shards(self, folder: Path, shards: list[dict[str, Tensor]]) -> None:
+        places: dict[str, str] = {}
+        for number, shard in enumerate(shards, start=1):
+            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+            write_file(folder / name, shard)
+            places.update(dict.fromkeys(shard, name))
+        index = {"metadata": {"total_size": self.bytes}, "weight_map": places}
+        text = json.dumps(index, indent=2, sort_keys=True)
+        (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and filled + size(tensor) > limit:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size(tensor)
+    return shards
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).is_file():
+        places = _read_json(folder / INDEX).get("weight_map")
+        names = sorted(set(places.values())) if isinstance(places, dict) else []
+    else:
+        names = [WEIGHTS]
+    # An index names files beside it; a path that leads elsewhere is never followed.
+    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if missing or not names:
+        raise RunError(
+            f"{folder} has no {(missing or [WEIGHTS])[0]}",
+            "Give a folder with config.json and model.safetensors (or its shards and their index).",
+        )
+    return [folder / name for name in names]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path.parent} has no {path.name}", "Give a folder with a Hugging Face checkpoint."
+        ) from None
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}", "Copy or build it again.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} does not hold a JSON object", "Copy or build it again.")
+    return value
+
+
+def _refuse(where: str, verb: str, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise RunError(
+            f"{where} {verb} {', '.join(names[:3])}{more}",
+            "Take config.json and weights of one and the same model.",
+        )
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"
