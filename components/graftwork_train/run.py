@@ -13,6 +13,7 @@ import errno
 import importlib
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -113,17 +114,20 @@ def execute(step: Step, store: Store) -> Record:
     Raises:
         GraftworkError: the stage failed for a reason that the user can help.
     """
+    importlib.import_module(f"graftwork_train.stages.{MODULES.get(step.spec.kind, step.spec.kind)}")
     inputs = Inputs(step, store)
     out, scratch = store.staging(step.uri), store.scratch(step.uri)
     job = Job(step=step, out=out, scratch=scratch, fetch=inputs.fetch, missing=inputs.missing)
-    importlib.import_module(f"graftwork_train.stages.{MODULES.get(step.spec.kind, step.spec.kind)}")
-    started, clock = datetime.now(UTC), time.perf_counter()
-    outcome = perform(step.spec.body, job)
-    seconds = time.perf_counter() - clock
-    for note in outcome.notes:
-        print(note, flush=True)  # noqa: T201 - the process's output is the step's log
-    draft = make_record(step, outcome, inputs.records(), started, seconds)
-    return store.commit(out, draft, step.uri)
+    try:
+        started, clock = datetime.now(UTC), time.perf_counter()
+        outcome = perform(step.spec.body, job)
+        seconds = time.perf_counter() - clock
+        for note in outcome.notes:
+            print(note, flush=True)  # noqa: T201 - the process's output is the step's log
+        draft = make_record(step, outcome, inputs.records(), started, seconds)
+        return store.commit(out, draft, step.uri)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def make_record(

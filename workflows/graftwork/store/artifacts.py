@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,19 @@ class Store:
             self.verify(uri, record)
             return record, local_path(uri)
         return record, self._download(uri, record)
+
+    def peek(self, uri: str, names: Sequence[str]) -> Path:
+        """A local folder with those of an artifact's small files that it has, not verified."""
+        if self.files.local:
+            return local_path(uri)
+        folder = self._local_area("peek") / self._relative(uri)
+        with explained(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                data = self.files.read(posixpath.join(uri, name))
+                if data is not None:
+                    (folder / name).write_bytes(data)
+        return folder
 
     def staging(self, uri: str) -> Path:
         """An empty local folder for an artifact's files; leftovers of earlier attempts go."""
