@@ -23,9 +23,7 @@ def run(
     """Run one step: see graftwork.launch."""
     from graftwork.launch import run_step  # noqa: PLC0415 - only this function's source travels
 
-    made = run_step(
-        step, record=record.path, metrics=metrics, report=report.path, summary=summary.path
-    )
+    made = run_step(step, record=record, metrics=metrics, report=report, summary=summary)
     with open(uri, "w") as file:
         file.write(made)
 
