@@ -1,0 +1,50 @@
+"""The method behind a name in a configuration: its paper and its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, get_args
+
+from graftwork.spec import growth, optimizer, schedule, selection, sparsity, upcycling
+from graftwork.spec.base import Method
+
+CONTRACTS = {
+    "exact": "exact: the model computes the same before and after",
+    "approximate": "approximate: the model computes nearly the same before and after",
+    "none": "none: the model computes something else afterwards",
+}
+
+
+@cache
+def methods() -> dict[str, type[Method]]:
+    """Every method of the language by its name in a spec."""
+    unions = (
+        growth.Growth,
+        upcycling.Upcycling,
+        sparsity.Sparsity,
+        selection.Selection,
+        schedule.Schedule,
+        optimizer.Optimizer,
+    )
+    found = [word for union in unions for word in _members(union)]
+    return {get_args(word.model_fields["name"].annotation)[0]: word for word in found}
+
+
+def _members(union: Any) -> Iterator[type[Method]]:  # noqa: ANN401 - a class, a union, Annotated
+    if isinstance(union, type):
+        if issubclass(union, Method):
+            yield union
+        return
+    for part in get_args(union):
+        yield from _members(part)
+
+
+def named(config: Mapping[str, Any]) -> Iterator[tuple[str, type[Method]]]:
+    """The methods that a configuration names, with the key under which they stand."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            word = methods().get(str(value.get("name")))
+            if word is not None:
+                yield key, word
+            yield from named(value)

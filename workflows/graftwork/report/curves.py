@@ -1,0 +1,46 @@
+"""The curves of a training: loss in full, the rest as small multiples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graftwork.report.chart import SMALL, Line, finite, line_chart
+from graftwork.report.markup import Html
+
+Rows = Sequence[Mapping[str, float]]
+
+LOSS = "loss"
+HELD_OUT = "held_out_loss"
+_MAX_SEEDS = 6
+_SMALL = {
+    "learning_rate": ("Learning rate", ""),
+    "grad_norm": ("Gradient norm", ""),
+    "tokens_per_second": ("Throughput", "tokens/s"),
+}
+
+
+def curves(seeds: Sequence[tuple[int, Rows]]) -> tuple[Html | None, list[Html]]:
+    """The loss chart of all seeds and the small charts of the first that has a curve."""
+    seeds = [(seed, rows) for seed, rows in seeds if rows][:_MAX_SEEDS]
+    if not seeds:
+        return None, []
+    x = "tokens" if all("tokens" in row for _, rows in seeds for row in rows) else "step"
+    lines: list[Line] = []
+    for index, (seed, rows) in enumerate(seeds):
+        name = f", seed {seed}" if len(seeds) > 1 else ""
+        other = index if len(seeds) > 1 else 1
+        lines.append(Line(f"training{name}", _points(rows, x, LOSS), index))
+        lines.append(Line(f"held-out{name}", _points(rows, x, HELD_OUT), other, marked=True))
+    loss = line_chart("Loss", x, "loss, nats per token", lines)
+    first = seeds[0][1]
+    small = [
+        line_chart(
+            title, x, unit or title.lower(), [Line(title, _points(first, x, key))], SMALL, zero=True
+        )
+        for key, (title, unit) in _SMALL.items()
+    ]
+    return loss, [chart for chart in small if chart]
+
+
+def _points(rows: Rows, x: str, y: str) -> tuple[tuple[float, float], ...]:
+    return finite([(row.get(x, index), row.get(y)) for index, row in enumerate(rows)])

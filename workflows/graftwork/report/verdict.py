@@ -1,0 +1,140 @@
+"""Comparisons: what follows from each, all its arms, and their spread over the seeds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from graftwork.report import figures
+from graftwork.report.dots import Arm, arms_chart
+from graftwork.report.markup import Html, anchor, join, link, tag
+from graftwork.report.model import Group, Result, Run
+from graftwork.spec.stages import Compare
+from graftwork.step import Step
+
+_VERDICTS = ("confirmed", "refuted", "inconclusive")
+
+
+@dataclass(frozen=True, slots=True)
+class _Contender:
+    """An arm with the stage behind it and one result a seed."""
+
+    label: str
+    stage: str
+    baseline: bool
+    results: tuple[tuple[int, Result], ...]
+    metric: str
+
+    @property
+    def arm(self) -> Arm:
+        values = (
+            result.record.metrics.get(self.metric) for _, result in self.results if result.record
+        )
+        return Arm(self.label, tuple(v for v in values if v is not None), self.baseline)
+
+
+def verdicts(run: Run) -> list[Html]:
+    """A section for each comparison of the run."""
+    return [
+        _verdict(run, group, step, body)
+        for group in run.groups
+        for step in group.steps[:1]
+        if isinstance(body := step.spec.body, Compare)
+    ]
+
+
+def _verdict(run: Run, group: Group, step: Step, body: Compare) -> Html:
+    contenders = _contenders(run, step, body)
+    result = run.result(step)
+    notes = result.files.summary.notes
+    chip = next((word for word in _VERDICTS if re.search(rf"\b{word}\b", " ".join(notes))), None)
+    heading = tag(
+        "h3",
+        link(group.stage, f"#{anchor(group.stage)}"),
+        " ",
+        tag("span", chip, class_=f"verdict {chip}") if chip else None,
+    )
+    missing = None
+    if result.record is None:
+        reason = f": {result.reason}" if result.reason else ""
+        missing = tag("p", f"No verdict yet ({group.state_words}{reason}).", class_="reason")
+    return tag(
+        "section",
+        heading,
+        [tag("p", note, class_="finding") for note in notes],
+        missing,
+        tag(
+            "div",
+            arms_chart(_metric_words(body), [contender.arm for contender in contenders]),
+            _table(contenders, body),
+            class_="pair",
+        ),
+        class_="result",
+    )
+
+
+def _metric_words(body: Compare) -> str:
+    unit = ", nats per token" if body.metric.split("/")[0] == "loss" else ""
+    return f"{body.metric} ({body.goal} is better{unit})"
+
+
+def _contenders(run: Run, step: Step, body: Compare) -> list[_Contender]:
+    by_place = {(other.stage, other.seed): other for other in run.steps}
+    found: list[_Contender] = []
+    for label, stage in body.arms.items():
+        sources = [source for source in step.inputs if source.role == f"arms.{label}"]
+        results = tuple(
+            (source.seed, run.result(by_place[source.stage, source.seed]))
+            for source in sources
+            if (source.stage, source.seed) in by_place
+        )
+        name = sources[0].stage if sources else stage
+        found.append(_Contender(label, name, label == body.baseline_label, results, body.metric))
+    return found
+
+
+def _table(contenders: list[_Contender], body: Compare) -> Html:
+    baseline = next(c.arm for c in contenders if c.baseline)
+    seeds = sorted({seed for contender in contenders for seed, _ in contender.results})
+    head = ["Arm", *(f"Seed {seed}" for seed in seeds), "Mean", "Std", "Difference", "FLOPs"]
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", f"{body.metric} of each arm, {body.at.replace('_', ' ')}"),
+            tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
+            tag("tbody", [_row(contender, baseline, seeds) for contender in contenders]),
+        ),
+        class_="scroll",
+    )
+
+
+def _row(contender: _Contender, baseline: Arm, seeds: list[int]) -> Html:
+    arm = contender.arm
+    by_seed = {
+        seed: result.record.metrics.get(contender.metric)
+        for seed, result in contender.results
+        if result.record
+    }
+    records = [result.record for _, result in contender.results if result.record]
+    difference = arm.mean - baseline.mean if arm.values and baseline.values else None
+    cost = sum(record.total_flops for record in records) / len(records) if records else None
+    return tag(
+        "tr",
+        tag(
+            "th",
+            link(contender.label, f"#{anchor(contender.stage)}"),
+            tag("small", " baseline") if contender.baseline else None,
+            scope="row",
+        ),
+        [figures.cell(by_seed.get(seed)) for seed in seeds],
+        figures.cell(arm.mean if arm.values else None),
+        figures.cell(arm.spread if arm.values else None),
+        tag("td", "–") if contender.baseline or difference is None else _signed(difference),
+        tag("td", figures.flops(cost) if cost is not None else "–", class_="number"),
+    )
+
+
+def _signed(value: float) -> Html:
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return tag("td", join(sign, figures.plain(abs(value))), class_="number", title=repr(value))
