@@ -243,6 +243,12 @@ class Store:
         data = self.files.read(self._skip_uri(step.workflow, source.stage, source.fingerprint))
         return str(json.loads(data)["reason"]) if data else ""
 
+    def write_log(self, run_id: str, step: str, text: str) -> str:
+        """Keep a step's log of a run on a cluster; returns where."""
+        uri = self._inside(posixpath.join(self.storage.root, ".runs", run_id, f"{step}.log"))
+        self.files.write(uri, text.encode())
+        return uri
+
     def _skip_uri(self, workflow: str, stage: str, fingerprint: str) -> str:
         return self._inside(
             posixpath.join(self.storage.root, ".skipped", workflow, f"{stage}-{fingerprint}.json")
