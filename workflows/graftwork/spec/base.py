@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -115,23 +116,31 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
-def references(
-    part: BaseModel, path: tuple[str | int, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], str, Reference]]:
+Path = tuple[str | int, ...]
+
+
+def references(part: BaseModel, path: Path = ()) -> Iterator[tuple[Path, str, Reference]]:
     """Every reference in `part`: its path in the model, the name it holds, what may stand there."""
-    for field_name, field in type(part).model_fields.items():
+    for field_name, key, reference in _reference_fields(type(part)):
         value = getattr(part, field_name)
-        here = (*path, field.alias or field_name)
-        reference = _find_reference(field.metadata, field.annotation)
         if reference is not None:
-            yield from _named(value, here, reference)
+            yield from _named(value, (*path, key), reference)
         elif isinstance(value, BaseModel):
-            yield from references(value, here)
+            yield from references(value, (*path, key))
+
+
+@cache
+def _reference_fields(model: type[BaseModel]) -> tuple[tuple[str, str, Reference | None], ...]:
+    """A model's fields: attribute, key in the YAML, and the mark if they hold references."""
+    return tuple(
+        (name, field.alias or name, _find_reference(field.metadata, field.annotation))
+        for name, field in model.model_fields.items()
+    )
 
 
 def _named(
-    value: object, path: tuple[str | int, ...], reference: Reference
-) -> Iterator[tuple[tuple[str | int, ...], str, Reference]]:
+    value: object, path: Path, reference: Reference
+) -> Iterator[tuple[Path, str, Reference]]:
     if isinstance(value, str):
         yield path, value, reference
     elif isinstance(value, tuple | list):

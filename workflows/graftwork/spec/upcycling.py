@@ -28,6 +28,8 @@ class SparseUpcycling(Method):
     model computes what the dense one did."""
     router_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the router's normal initialisation."""
+    balance: float = Field(default=0.01, ge=0)
+    """Weight of the auxiliary loss that keeps the experts' loads equal, once trained on."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -38,7 +40,7 @@ class SparseUpcycling(Method):
         """The architecture after upcycling."""
         if source.experts:
             raise ValueError("the model is a mixture of experts already; upcycle a dense one")
-        experts = Experts(count=self.experts, top_k=self.top_k)
+        experts = Experts(count=self.experts, top_k=self.top_k, balance=self.balance)
         return source.model_copy(update={"experts": experts})
 
 
