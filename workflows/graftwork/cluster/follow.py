@@ -51,7 +51,7 @@ def follow(
     *,
     workflow: str,
     retried: bool,
-    archive: Callable[[str], None],
+    archive: Callable[[str], object],
     write: Callable[[str], object] = sys.stdout.write,
 ) -> JobStatus:
     """Run the RayJob to its end.

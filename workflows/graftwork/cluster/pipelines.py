@@ -1,0 +1,209 @@
+"""Kubeflow Pipelines' API server: versions, runs, their states and their end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import Client
+from kfp_server_api import ApiException
+from urllib3.exceptions import HTTPError
+
+from graftwork.errors import RunError, UsageError
+
+ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+_POLL_SECONDS = 2.0
+# Steps of KFP's own: the root of the graph and each task's driver.
+_DRIVER_SUFFIX = "-driver"
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """One step of a run."""
+
+    name: str
+    state: str
+    seconds: float
+    pod: str = ""
+    message: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The state as a flat JSON object."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "seconds": round(self.seconds, 1),
+            "pod": self.pod,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run and its steps, in the order in which they began."""
+
+    run_id: str
+    name: str
+    state: str
+    stages: tuple[StageState, ...]
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every stage did its work."""
+        return self.state == "SUCCEEDED"
+
+    def as_json(self) -> dict[str, object]:
+        """The state as a JSON object."""
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "state": self.state,
+            "error": self.error,
+            "stages": [stage.as_json() for stage in self.stages],
+        }
+
+
+class Pipelines:
+    """A Kubeflow Pipelines installation, through its API server."""
+
+    def __init__(
+        self, endpoint: str | None = None, namespace: str | None = None, token: str | None = None
+    ) -> None:
+        """Connect; what is not given comes from KFP_ENDPOINT, KFP_NAMESPACE, KFP_EXISTING_TOKEN.
+
+        Raises:
+            UsageError: no endpoint is known, or none answers there.
+        """
+        host = endpoint or os.environ.get("KFP_ENDPOINT")
+        if not host:
+            raise UsageError(
+                "no Kubeflow Pipelines to talk to",
+                "Give --endpoint http://HOST:PORT, or set KFP_ENDPOINT as for the kfp command.",
+            )
+        self._namespace = namespace or os.environ.get("KFP_NAMESPACE")
+        try:
+            self._client = Client(
+                host=host,
+                namespace=self._namespace or "kubeflow",
+                existing_token=token or os.environ.get("KFP_EXISTING_TOKEN"),
+            )
+        except (ApiException, HTTPError, OSError) as error:
+            raise UsageError(
+                f"Kubeflow Pipelines does not answer at {host}: {error}",
+                "Check the endpoint, and that its port is forwarded or its ingress is up.",
+            ) from error
+
+    def submit(self, ir: str, *, pipeline: str, version: str, experiment: str, run: str) -> str:
+        """Upload a pipeline version, unless it is there, and start a run of it.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            RunError: the API server refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(folder) / f"{pipeline}.yaml"
+            package.write_text(ir, encoding="utf-8")
+            pipeline_id, version_id = self._version(str(package), pipeline, version)
+        home = self._ask(self._client.create_experiment, experiment, namespace=self._namespace)
+        made = self._ask(
+            self._client.run_pipeline,
+            home.experiment_id,
+            run,
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            enable_caching=False,
+        )
+        return str(made.run_id)
+
+    def state(self, run_id: str) -> RunState:
+        """A run as it is now.
+
+        Raises:
+            RunError: there is no such run.
+        """
+        run = self._ask(self._client.get_run, run_id)
+        details = (run.run_details.task_details or []) if run.run_details else []
+        stages = tuple(_stage(task) for task in details if _is_stage(task, run.display_name))
+        return RunState(
+            run_id=run.run_id,
+            name=run.display_name,
+            state=run.state or "PENDING",
+            stages=tuple(sorted(stages, key=lambda stage: -stage.seconds)),
+            error=run.error.message if run.error else "",
+        )
+
+    def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
+        """The run's states until it has ended, the last one being the end."""
+        while True:
+            state = self.state(run_id)
+            yield state
+            if state.ended:
+                return
+            sleep(_POLL_SECONDS)
+
+    def cancel(self, run_id: str) -> None:
+        """Terminate a run; its launchers delete their RayJobs."""
+        self._ask(self._client.terminate_run, run_id)
+
+    def _version(self, package: str, pipeline: str, version: str) -> tuple[str, str]:
+        pipeline_id = self._ask(self._client.get_pipeline_id, pipeline)
+        if pipeline_id is None:
+            pipeline_id = self._ask(
+                self._client.upload_pipeline, package, pipeline, namespace=self._namespace
+            ).pipeline_id
+        known = self._ask(self._client.list_pipeline_versions, pipeline_id, page_size=200)
+        for found in known.pipeline_versions or []:
+            if found.display_name == version:
+                return pipeline_id, found.pipeline_version_id
+        made = self._ask(
+            self._client.upload_pipeline_version, package, version, pipeline_id=pipeline_id
+        )
+        return pipeline_id, made.pipeline_version_id
+
+    def _ask(self, call: Callable[..., Any], *arguments: object, **options: object) -> Any:  # noqa: ANN401 - kfp has no types
+        try:
+            return call(*arguments, **options)
+        except ApiException as error:
+            raise RunError(
+                f"Kubeflow Pipelines refused: {error.status} {error.reason}: {_told(error.body)}"
+            ) from error
+        except HTTPError as error:
+            raise RunError(f"Kubeflow Pipelines cannot be reached: {error}") from error
+
+
+def _is_stage(task: Any, run_name: str) -> bool:  # noqa: ANN401 - kfp has no types
+    name = task.display_name or ""
+    return name not in ("root", "executor", run_name) and not name.endswith(_DRIVER_SUFFIX)
+
+
+def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
+    seconds = (
+        (task.end_time - task.start_time).total_seconds()
+        if task.end_time and task.start_time and task.end_time.year > 1970
+        else 0.0
+    )
+    return StageState(
+        name=task.display_name,
+        state=task.state or "PENDING",
+        seconds=max(0.0, seconds),
+        pod=task.pod_name or "",
+        message=task.error.message if task.error else "",
+    )
+
+
+def _told(body: Any) -> str:  # noqa: ANN401 - bytes or text
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    return text[:500]
