@@ -44,8 +44,6 @@ _DEFAULTS: dict[str, Any] = {
 _ROTARY = ("rope_parameters", "rope_theta", "rope_scaling")
 _COPIED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
            "num_attention_heads", "head_dim", "dtype", "torch_dtype")  # fmt: skip
-# Mixtral's published weight of the loss that keeps experts evenly used is 0.02 (its config.json).
-AUXILIARY_LOSS = 0.02
 
 
 @upcycle.register
@@ -118,7 +116,7 @@ def _config(dense: Mapping[str, Any], method: SparseUpcycling) -> dict[str, Any]
         "num_key_value_heads": dense.get("num_key_value_heads") or heads,
         "num_local_experts": method.experts,
         "num_experts_per_tok": method.top_k,
-        "router_aux_loss_coef": AUXILIARY_LOSS,
+        "router_aux_loss_coef": method.balance,
         "output_router_logits": False,
     }
 
