@@ -8,7 +8,6 @@ costs hardly more than starting Python.
 from __future__ import annotations
 
 import html
-import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from graftwork.artifact import Record
 from graftwork.child import Stopped, run_child, stoppable
 from graftwork.errors import GraftworkError, RunError, UsageError
 from graftwork.progress import emit
+from graftwork.report import CURVE, SUMMARY, read_files, stage_html, stage_markdown
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
@@ -196,10 +196,9 @@ def publish(
     _write(record.path, made.model_dump_json(indent=1))
     for name, value in made.metrics.items():
         metrics.log_metric(name, value)
-    pages = importlib.import_module("graftwork.report")
-    folder = store.peek(step.uri, ("curve.jsonl", "summary.json"))
-    _write(report.path, pages.stage_html(made, folder))
-    _write(summary.path, pages.stage_markdown(made))
+    files = read_files(store.peek(step.uri, (CURVE, SUMMARY)))
+    _write(report.path, stage_html(made, files))
+    _write(summary.path, stage_markdown(made, files))
 
 
 def _skip(step: Step, store: Store, reason: str, outputs: tuple[Output, ...]) -> str:

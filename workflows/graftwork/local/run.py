@@ -1,0 +1,226 @@
+"""Running a workflow on this machine, from its plan to its report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from graftwork.artifact import Record
+from graftwork.child import Stopped, stoppable
+from graftwork.compile import compile_plan
+from graftwork.errors import RunError
+from graftwork.local import processes, ray_head
+from graftwork.local.display import Display, display_for
+from graftwork.local.summary import log_tail
+from graftwork.local.watch import Status, Watch
+from graftwork.plan import Plan
+from graftwork.progress import VARIABLE as PROGRESS
+from graftwork.report import Result, Run, State, write_report
+from graftwork.results import read_result, report_path
+from graftwork.spec.workflow import Metadata
+from graftwork.step import Step
+from graftwork.store import Store
+from graftwork.store.artifacts import cache_folder
+from graftwork.store.files import explained, local_path
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is shown and reported.
+
+    Attributes:
+        stream: Where progress goes.
+        command: The command that repeats the run, for the report.
+        spec_text: The spec as it was written, for the report.
+    """
+
+    stream: IO[str] = field(default_factory=lambda: sys.stderr)
+    command: str = ""
+    spec_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        steps: Every step as it ended, in the order of the plan.
+        results: By step, the same for the report, with the records of those that are done.
+        stopped: The signal that interrupted the run, or 0.
+        logs: Folder of the run's logs.
+        report: The HTML report.
+    """
+
+    steps: Sequence[Status]
+    results: dict[str, Result]
+    stopped: int
+    logs: Path
+    report: Path
+
+    @property
+    def failed(self) -> Status | None:
+        """The step that failed, if one did."""
+        return next((status for status in self.steps if status.state == "failed"), None)
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """By step, the records of those that are done."""
+        return {name: found.record for name, found in self.results.items() if found.record}
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed, 128 and the signal's number if the run was interrupted."""
+        if self.stopped:
+            return 128 + self.stopped
+        return int(any(status.state in ("failed", "blocked") for status in self.steps))
+
+    def log(self, step: str) -> Path:
+        """The log of one step."""
+        return self.logs / f"{step}.log"
+
+
+def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
+    """Run the plan's pipeline by kfp.local, with its progress shown.
+
+    Raises:
+        RunError: the storage refuses, or Ray does not start.
+    """
+    started = datetime.now(UTC)
+    store = Store(plan.steps[0].step.storage)
+    name = f"{started:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    folder = run_folder(store, name)
+    ir = folder / "pipeline.ir.yaml"
+    with explained(str(folder)):
+        ir.write_text(compile_plan(plan), encoding="utf-8")
+    runner = _Runner(plan, store, folder, name)
+    stopped = 0
+    try:
+        with stoppable(), display_for(options.stream) as display:
+            runner.run(ir, display)
+    except Stopped as stop:
+        stopped = stop.number
+    finally:
+        processes.sweep(name)
+    statuses = runner.watch.finish(interrupted=bool(stopped))
+    results = {
+        planned.step.name: result_of(store, planned.step, status, folder / "logs")
+        for planned, status in zip(plan.steps, statuses, strict=True)
+    }
+    run = Run(
+        metadata,
+        [planned.step for planned in plan.steps],
+        results,
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec_text=options.spec_text,
+        command=options.command,
+    )
+    page = report_path(store, plan.workflow)
+    with explained(str(page)):
+        write_report(run, page)
+    return Outcome(statuses, results, stopped, folder / "logs", page)
+
+
+def result_of(store: Store, step: Step, status: Status, logs: Path) -> Result:
+    """How a step ended, for the report."""
+    if status.state in ("done", "reused"):
+        return read_result(store, step, status.state)
+    state: State = "waiting" if status.state == "held" else status.state
+    tail = log_tail(logs / f"{step.name}.log") if state == "failed" else ""
+    return Result(state, reason=status.message, log_tail=tail)
+
+
+def run_folder(store: Store, name: str) -> Path:
+    """A new folder for what a run leaves beside its artifacts: logs, progress, the pipeline.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    root = local_path(store.storage.root) if store.files.local else cache_folder()
+    folder = root.absolute() / (".runs" if store.files.local else "runs") / name
+    with explained(str(folder)):
+        (folder / "logs").mkdir(parents=True)
+    return folder
+
+
+class _Runner:
+    """One run: its processes and what is known of them."""
+
+    def __init__(self, plan: Plan, store: Store, folder: Path, name: str) -> None:
+        self.plan, self.store, self.folder, self.name = plan, store, folder, name
+        steps = ((planned.step.name, planned.step.spec.kind) for planned in plan.steps)
+        self.watch = Watch.of(folder / "progress.jsonl", steps)
+
+    def run(self, ir: Path, display: Display) -> None:
+        """Run the pipeline; a second time, if an input was corrupted and has been set aside."""
+        environment = {
+            **os.environ,
+            processes.VARIABLE: self.name,
+            PROGRESS: str(self.watch.path),
+            "GRAFTWORK_LOGS": str(self.folder / "logs"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        workers = self._workers()
+        if workers > 1 and not environment.get("RAY_ADDRESS"):
+            environment["RAY_ADDRESS"] = ray_head.start(self.folder, workers, environment)
+        self._pipeline(ir, environment, display)
+        if self.watch.failed is not None and self.watch.failed.corrupt:
+            self._pipeline(ir, environment, display)
+
+    def _workers(self) -> int:
+        """Workers of the largest pool that a step still has to run on."""
+        wanted = [planned.step for planned in self.plan.steps if planned.step.pool.workers > 1]
+        return max(
+            (step.pool.workers for step in wanted if self.store.is_current(step) is None), default=1
+        )
+
+    def _pipeline(self, ir: Path, environment: dict[str, str], display: Display) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "graftwork.local.worker"]
+        with ExitStack() as stack:
+            log = stack.enter_context((self.folder / "run.log").open("ab"))
+            worker = subprocess.Popen(
+                [*command, str(ir), str(self.folder / "kfp")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
+            )
+            stack.callback(processes.end_group, worker)
+            steps = list(self.watch.steps.values())
+            while True:
+                over = worker.poll() is not None
+                display.update(steps, self.watch.read())
+                if over:
+                    break
+                time.sleep(POLL_SECONDS)
+        self._check(worker.returncode)
+
+    def _check(self, code: int) -> None:
+        """Make sure that a failure has a name, whatever became of the pipeline's process.
+
+        Raises:
+            RunError: it failed, and no step said why.
+        """
+        if code == 0 or self.watch.failed is not None:
+            return
+        steps = self.watch.steps.values()
+        running = next((status for status in steps if status.state == "running"), None)
+        log = self.folder / "run.log"
+        if running is None:
+            raise RunError(
+                f"the pipeline ended with code {code} before a stage failed",
+                f"Its log is {log}; its last lines:\n{log_tail(log)}",
+            )
+        running.take({"event": "fail", "time": time.time(), "message": "it ended unexpectedly"})
