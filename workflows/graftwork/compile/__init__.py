@@ -1,5 +1,5 @@
 """The compiler: a plan as a Kubeflow pipeline. The only importer of kfp beside the local run."""
 
-from graftwork.compile.pipeline import compile_plan
+from graftwork.compile.pipeline import Compiled, compile_noted, compile_plan
 
-__all__ = ["compile_plan"]
+__all__ = ["Compiled", "compile_noted", "compile_plan"]

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from graftwork.compile.limits import check_fit
 from graftwork.compile.template import TASK, Template, template
-from graftwork.plan import Plan, PlannedStep
+from graftwork.plan import Note, Plan, PlannedStep
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A pipeline's IR, and what is to be known about it."""
+
+    text: str
+    notes: tuple[Note, ...]
 
 
 def compile_plan(plan: Plan) -> str:
@@ -19,8 +29,19 @@ def compile_plan(plan: Plan) -> str:
     Raises:
         SpecError: the pipeline would not fit into what Argo or Kubernetes takes.
     """
+    return compile_noted(plan).text
+
+
+def compile_noted(plan: Plan) -> Compiled:
+    """The plan as a KFP pipeline, with warnings where it comes near to a limit.
+
+    Raises:
+        SpecError: as `compile_plan`.
+    """
     made = template(plan, plan.steps[0].step.storage)
-    return _dump(_with_tasks(made, plan))
+    documents = _with_tasks(made, plan)
+    notes = check_fit(plan, documents[0])
+    return Compiled(_dump(documents), tuple(notes))
 
 
 def _with_tasks(made: Template, plan: Plan) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from graftwork.plan.model import Note, PlannedStep
-from graftwork.plan.timing import growth_timing
+from graftwork.plan.timing import FROM_PARAMETERS, TO_PARAMETERS, growth_timing
 from graftwork.spec.graph import source_of
 from graftwork.spec.growth import GStack
 from graftwork.spec.stages import Grow, Training
@@ -58,12 +58,19 @@ def _timing(
         return
     tokens = max(later)
     timing = growth_timing(planned.cost.parameters, tokens)
-    text = f"the paper's fit trains the base for {format_number(timing.fitted)} tokens"
+    text = (
+        f"by the paper's fit the base would train for {format_number(timing.fitted)} tokens; "
+        f"here it does for {format_number(own)}"
+    )
+    if not timing.in_range:
+        text += (
+            f". The fit is for models of {format_number(FROM_PARAMETERS)} to "
+            f"{format_number(TO_PARAMETERS)} parameters and says nothing at "
+            f"{format_number(planned.cost.parameters)}"
+        )
     if timing.clamped:
         text += (
-            f", more than a tenth of the {format_number(tokens)} that the stacked model trains "
-            f"on; {format_number(timing.tokens)} would be a tenth"
+            f". A tenth of the {format_number(tokens)} tokens that follow, "
+            f"{format_number(timing.tokens)}, is about the paper's own share"
         )
-    if not timing.in_range:
-        text += f"; the fit does not reach models of {format_number(planned.cost.parameters)}"
-    yield Note(planned.step.name, "note", f"{text}. This base has seen {format_number(own)}.")
+    yield Note(planned.step.name, "note", text)
