@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from graftwork.artifact import Ancestor, InputRecord, Record
+from graftwork.spec.model import Architecture
 from graftwork.spec.resources import Storage
 from graftwork.spec.workflow import Stage
 from graftwork.step import Step, StepInput, StepWork
 from graftwork_train.job import Artifact, Job
+from graftwork_train.nn.hf import Saved, save_model
+from graftwork_train.nn.transformer import Decoder
 
 PRODUCTS = {"prepare": "tokens", "evaluate": "evaluation"}
 
@@ -86,6 +90,25 @@ def job(tmp_path: Path) -> Callable[..., Job]:
             fetch=lambda index: inputs[index][1],
             missing=missing,
         )
+
+    return build
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., Artifact]:
+    """A factory of model artifacts as `train` makes them, weights as large as trained ones."""
+
+    def build(name="small", seed=0, context=64, **architecture) -> Artifact:
+        shape = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "ffn": 48} | architecture
+        decoder = Decoder(Architecture(**shape), vocab=320, context=context, seed=seed)
+        with torch.no_grad():
+            for parameter in decoder.parameters():
+                parameter.mul_(8.0 if parameter.ndim > 1 else 1.0)
+        folder = tmp_path / name
+        folder.mkdir()
+        save_model(decoder, folder, saved=Saved(cursor={"t": 128}, eos=256))
+        (folder / "tokenizer_config.json").write_text("{}")
+        return Artifact(make_record(stage=name, metrics={"loss": 3.0}), folder)
 
     return build
 

@@ -142,9 +142,7 @@ def test_arms_as_they_are_may_differ_in_compute(job, arm):
 def test_losses_on_different_held_out_text_are_refused(job, arm):
     other = {"data": InputRecord(stage="code", uri="u", fingerprint="t", content="c1")}
     work = job(_stage(), *arm("stack", BETTER), *arm("scratch", WORSE, inputs=other))
-    with pytest.raises(
-        RunError, match=r"same held-out text.* stack on tokens c0, .* scratch on "
-    ):
+    with pytest.raises(RunError, match=r"same held-out text.* stack on tokens c0, .* scratch on "):
         _perform(work)
 
 

@@ -1,0 +1,148 @@
+"""What the stages share that rebuild a checkpoint without training it: `grow` and `upcycle`."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graftwork.errors import RunError
+from graftwork.spec.base import Contract
+from graftwork.spec.model import Architecture
+from graftwork.units import format_number
+from graftwork_train.job import SUMMARY, Job
+from graftwork_train.nn.hf import GRAFTWORK, ModelCard, load_card
+from graftwork_train.probe import EXACT, logits, mean_loss, probe_tokens
+from graftwork_train.sparsity import MASKS
+from graftwork_train.state import State
+
+# Files that belong to a model whatever its size; optimizer states and masks do not.
+COMPANIONS = (
+    "tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt", "generation_config.json",
+    "chat_template*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A model before surgery."""
+
+    folder: Path
+    state: State
+    card: ModelCard
+
+
+def open_patient(folder: Path, verb: str) -> Patient:
+    """Open a model that is to be rebuilt.
+
+    Raises:
+        RunError: it is no whole checkpoint, or a sparse one.
+    """
+    if (folder / MASKS).is_file():
+        raise RunError(
+            f"{folder} is a sparse model, and its masks fit no other shape",
+            f"Put a densify stage before it, and {verb} what that makes.",
+        )
+    return Patient(folder, State.open(folder), load_card(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What surgery did to a model's function, on a fixed text."""
+
+    difference: float
+    loss_before: float
+    loss_after: float
+
+
+def write_result(job: Job, before: Patient, after: State, target: Architecture) -> ModelCard:
+    """Write the model, the files that belong to it, and its card; the data cursor is kept.
+
+    There is no `optimizer.safetensors`: what trains the model on begins with fresh moments.
+
+    Raises:
+        RunError: the tensors are not those of the target.
+        OSError: the disk is full or not writable.
+    """
+    card = before.card.model_copy(update={"architecture": target})
+    after.write(job.out)
+    for pattern in COMPANIONS:
+        for path in sorted(before.folder.glob(pattern)):
+            shutil.copyfile(path, job.out / path.name)
+    text = json.dumps(card.model_dump(mode="json"), indent=2)
+    (job.out / GRAFTWORK).write_text(text + "\n", encoding="utf-8")
+    return card
+
+
+def check_function(job: Job, before: Patient, card: ModelCard, contract: Contract | None) -> Change:
+    """Send a fixed text through the model before and after, as they lie on disk.
+
+    Raises:
+        RunError: the method promises to keep the function and has not, or the model's scores are
+            no numbers to begin with.
+    """
+    tokens = probe_tokens(before.folder, card.vocab, card.context)
+    old = logits(before.state, before.card.architecture, tokens)
+    new = logits(State.open(job.out), card.architecture, tokens)
+    change = Change(
+        difference=float((new - old).abs().max()),
+        loss_before=mean_loss(old, tokens),
+        loss_after=mean_loss(new, tokens),
+    )
+    if not (math.isfinite(change.loss_before) and math.isfinite(change.loss_after)):
+        raise RunError(
+            f"{before.folder} gives scores that are not finite",
+            "Its training diverged; train it again with a lower learning rate.",
+        )
+    if contract == "exact" and not change.difference <= EXACT:
+        raise RunError(
+            f"the model's scores changed by up to {change.difference:.3g}, and the method promises "
+            f"to keep them within {EXACT:g}",
+            "This is a fault of graftwork or a damaged model; please report it with the spec.",
+        )
+    return change
+
+
+def metrics(before: Patient, after: State, change: Change) -> dict[str, float]:
+    """Scalars that every surgery reports."""
+    return {
+        "parameters": after.parameters,
+        "parameters_before": before.state.parameters,
+        "max_logit_difference": change.difference,
+        "probe_loss_before": change.loss_before,
+        "probe_loss": change.loss_after,
+    }
+
+
+def write_summary(
+    job: Job,
+    sides: tuple[ModelCard, ModelCard],
+    change: Change,
+    notes: tuple[str, ...],
+    tables: tuple[Mapping[str, Any], ...] = (),
+) -> None:
+    """Tables and notes for the report: the model before and after."""
+    old, new = sides
+    rows = [
+        ["blocks", old.architecture.layers, new.architecture.layers],
+        ["experts in a block", _experts(old), _experts(new)],
+        ["parameters", *(format_number(c.architecture.parameters(c.vocab)) for c in sides)],
+        ["training FLOPs a token", *(format_number(_flops(c)) for c in sides)],
+        ["loss on a fixed short text", change.loss_before, change.loss_after],
+    ]
+    table = {"title": "Before and after", "columns": ["", "before", "after"], "rows": rows}
+    summary = {"tables": [table, *tables], "notes": list(notes)}
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    (job.out / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _experts(card: ModelCard) -> int | str:
+    return card.architecture.experts.count if card.architecture.experts else "–"
+
+
+def _flops(card: ModelCard) -> float:
+    return card.architecture.flops_per_token(card.vocab, card.context)

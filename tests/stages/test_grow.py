@@ -1,0 +1,90 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from graftwork.errors import RunError
+from graftwork.report.files import read_files
+from graftwork_train.nn.hf import load_card, load_model
+from graftwork_train.stages.base import perform
+from graftwork_train.stages.grow import grow
+
+assert grow is not None  # imported for its registration
+
+STAGE = {"grow": {"from": "small", "method": {"name": "g_stack", "factor": 2}}}
+
+
+def _perform(job):
+    return perform(job.step.spec.body, job)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_grown_model_loads_here_and_in_transformers_with_the_same_scores(job, model, tied):
+    work = job(STAGE, ("from", model(tie_embeddings=tied)))
+    outcome = _perform(work)
+    tokens = torch.arange(40).reshape(2, 20)
+    ours = load_model(work.out)
+    with torch.no_grad():
+        scores = ours.logits(ours(tokens).hidden_BTD)
+        theirs = AutoModelForCausalLM.from_pretrained(work.out)(tokens).logits
+    assert (scores - theirs).abs().max() <= 1e-5
+    assert outcome.metrics["parameters"] == ours.parameter_count()
+    assert outcome.metrics["layers"] == 4
+
+
+def test_the_probe_says_how_far_the_scores_moved(job, model):
+    outcome = _perform(job(STAGE, ("from", model())))
+    assert outcome.metrics["max_logit_difference"] > 1e-2
+    assert outcome.metrics["probe_loss"] != outcome.metrics["probe_loss_before"]
+    assert "the loss went from" in outcome.notes[-1]
+
+
+def test_the_cursor_and_the_tokenizer_are_kept_and_the_optimizer_is_not(job, model):
+    small = model()
+    save_file({"m": torch.zeros(1)}, small.path / "optimizer.safetensors")
+    work = job(STAGE, ("from", small))
+    _perform(work)
+    assert load_card(work.out).cursor == {"t": 128}
+    assert load_card(work.out).architecture.layers == 4
+    files = {path.name for path in work.out.iterdir()}
+    assert files == {
+        "config.json", "generation_config.json", "graftwork.json", "model.safetensors",
+        "summary.json", "tokenizer_config.json",
+    }  # fmt: skip
+
+
+def test_the_report_reads_where_each_block_comes_from(job, model):
+    work = job(STAGE, ("from", model()))
+    _perform(work)
+    files = read_files(work.out)
+    assert not files.troubles
+    assert files.summary.tables[1].rows[2] == [2, "block 0"]
+
+
+def test_a_sparse_model_is_refused(job, model):
+    small = model()
+    save_file({"m": torch.zeros(1, dtype=torch.bool)}, small.path / "masks.safetensors")
+    work = job(STAGE, ("from", small))
+    with pytest.raises(RunError, match=r"is a sparse model.*\n.*densify stage before it, and grow"):
+        _perform(work)
+    assert not list(work.out.iterdir())
+
+
+def test_a_model_that_diverged_is_refused(job, model):
+    small = model()
+    tensors = load_file(small.path / "model.safetensors")
+    tensors["lm_head.weight"][0, 0] = float("nan")
+    save_file(tensors, small.path / "model.safetensors")
+    with pytest.raises(RunError, match="scores that are not finite"):
+        _perform(job(STAGE, ("from", small)))
+
+
+def test_a_damaged_model_is_refused_before_anything_is_written(job, model):
+    small = model()
+    tensors = load_file(small.path / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, small.path / "model.safetensors")
+    work = job(STAGE, ("from", small))
+    with pytest.raises(RunError, match=r"lacks model\.norm\.weight"):
+        _perform(work)
+    assert not list(work.out.iterdir())

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from graftwork.spec.model import Architecture, Experts
+from graftwork_train.nn.hf import save_model
+from graftwork_train.nn.transformer import Decoder
+from graftwork_train.probe import LENGTH, logits, mean_loss, probe_tokens
+from graftwork_train.state import State
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("experts", [None, Experts(count=4, top_k=2)])
+def test_block_by_block_gives_the_scores_of_the_whole_model(tmp_path, tied, experts):
+    shape = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "rope_theta": 500.0}
+    architecture = Architecture(**shape, tie_embeddings=tied, experts=experts)
+    decoder = Decoder(architecture, vocab=96, context=32, seed=1)
+    save_model(decoder, tmp_path)
+    tokens = probe_tokens(tmp_path, 96, 32)
+    with torch.no_grad():
+        whole = decoder.logits(decoder(tokens).hidden_BTD)
+    assert (logits(State.open(tmp_path), architecture, tokens) - whole).abs().max() <= 1e-5
+
+
+def test_without_a_tokenizer_the_tokens_are_fixed_and_fit(tmp_path):
+    tokens = probe_tokens(tmp_path, vocab=50, context=16)
+    assert tokens.shape == (1, 16)
+    assert tokens.max() < 50
+    assert torch.equal(tokens, probe_tokens(tmp_path, vocab=50, context=16))
+    assert probe_tokens(tmp_path, 50, 10_000).shape == (1, LENGTH)
+
+
+def test_the_loss_of_even_scores_is_the_logarithm_of_the_vocabulary():
+    loss = mean_loss(torch.zeros(1, 5, 7), torch.arange(5)[None])
+    assert loss == pytest.approx(torch.tensor(7.0).log().item())
