@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 
+_UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -53,13 +55,11 @@ def tick_labels(values: Sequence[float]) -> list[str]:
     """The ticks in one notation, with as many digits as tell them apart."""
     largest = max((abs(value) for value in values), default=0.0)
     step = min((b - a for a, b in itertools.pairwise(values)), default=largest or 1.0)
-    for suffix, unit in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)):
-        if largest >= unit:
-            break
+    suffix, unit = next((pair for pair in _UNITS if largest >= pair[1]), ("", 1.0))
     if largest >= 1e15 or (largest and largest < 1e-3):
         return [f"{value:.2g}".replace("e-0", "e-").replace("e+", "e") for value in values]
     digits = min(9, max(0, -math.floor(math.log10(step / unit) + 1e-9)))
-    return [f"{value / unit:.{digits}f}{suffix if value else ''}" for value in values]
+    return [f"{value / unit:.{digits}f}{suffix}" if value else "0" for value in values]
 
 
 def thin(points: Sequence[Point], columns: int) -> list[Point]:

@@ -40,11 +40,11 @@ def _members(union: Any) -> Iterator[type[Method]]:  # noqa: ANN401 - a class, a
         yield from _members(part)
 
 
-def named(config: Mapping[str, Any]) -> Iterator[tuple[str, type[Method]]]:
-    """The methods that a configuration names, with the key under which they stand."""
+def named(config: Mapping[str, Any]) -> Iterator[tuple[str, str, type[Method]]]:
+    """The methods that a configuration names: key, name and word."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            word = methods().get(str(value.get("name")))
-            if word is not None:
-                yield key, word
+            name = str(value.get("name"))
+            if name in methods():
+                yield key, name, methods()[name]
             yield from named(value)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from graftwork.report import figures
 from graftwork.report.axis import Point, Scale, fit, thin, tick_labels, ticks
 from graftwork.report.markup import Html, join, tag
-from graftwork.units import format_number
+from graftwork.report.tables import number_cell, row, table
 
 TONES = 6
 # Two pixels a column on the widest screen the page is laid out for.
 _COLUMNS = 400
+# Marks beyond this many would hide the line.
+_MAX_MARKS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Line:
     """One line: its points in the order of x, and optionally a band around it.
 
     Attributes:
-        marked: Draw a mark at each point, for values that are measured now and then.
+        marked: Dashes with a mark at each point, for values that are measured now and then.
+        keyed: Whether the legend names the line.
         band: For each point, the lower and the upper end of its spread.
     """
 
@@ -30,6 +33,7 @@ class Line:
     tone: int = 0
     marked: bool = False
     band: tuple[Point, ...] = ()
+    keyed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ def line_chart(
         "figure",
         tag("figcaption", tag("span", title, class_="title"), _legend(lines)),
         tag("div", drawing, class_="scroll"),
-        _values(x, lines),
+        _thinned(lines),
+        _values(x, lines) if frame.width > SMALL.width else None,
         class_="chart",
     )
 
@@ -117,7 +122,7 @@ def _axes(x: str, y: str, across: Scale, up: Scale, frame: Frame) -> Html:
 
 
 def _line(line: Line, across: Scale, up: Scale) -> Html:
-    tone = f"s{line.tone % TONES}"
+    tone = _tone(line)
     points = thin(line.points, _COLUMNS)
     parts: list[Html] = []
     if len(line.band) == len(line.points) > 1:
@@ -126,19 +131,24 @@ def _line(line: Line, across: Scale, up: Scale) -> Html:
         kind = "line dashed" if line.marked else "line"
         path = "M" + "L".join(_pixels(point, across, up) for point in points)
         parts.append(tag("path", d=path, class_=f"{kind} {tone}", data_label=line.label))
-    if line.marked or len(points) == 1:
-        for place in points if len(points) <= 60 else []:
-            parts.append(
-                tag(
-                    "circle",
-                    tag("title", f"{line.label}: {figures.plain(place[1])}"),
-                    cx=round(across(place[0]), 2),
-                    cy=round(up(place[1]), 2),
-                    r=3,
-                    class_=f"mark {tone}",
-                )
-            )
+    if len(points) == 1 or (line.marked and len(points) <= _MAX_MARKS):
+        parts += [_mark(line, point, across, up) for point in points[:_MAX_MARKS]]
     return join(parts)
+
+
+def _mark(line: Line, point: Point, across: Scale, up: Scale) -> Html:
+    return tag(
+        "circle",
+        tag("title", f"{line.label}: {figures.plain(point[1])}"),
+        cx=round(across(point[0]), 2),
+        cy=round(up(point[1]), 2),
+        r=3,
+        class_=f"mark {_tone(line)}",
+    )
+
+
+def _tone(line: Line) -> str:
+    return f"s{line.tone % TONES}"
 
 
 def _pixels(point: Point, across: Scale, up: Scale) -> str:
@@ -155,28 +165,16 @@ def _band(line: Line, across: Scale, up: Scale) -> str:
 def _legend(lines: Sequence[Line]) -> Html | None:
     if len(lines) == 1:
         return None
-    keys = [
-        tag(
-            "li",
-            tag(
-                "svg",
-                tag(
-                    "path",
-                    d="M0 5H22",
-                    class_=f"line {'dashed ' * line.marked}s{line.tone % TONES}",
-                ),
-                tag("circle", cx=11, cy=5, r=3, class_=f"mark s{line.tone % TONES}")
-                if line.marked
-                else None,
-                viewBox="0 0 22 10",
-                class_="key",
-                aria_hidden="true",
-            ),
-            line.label,
-        )
-        for line in lines
-    ]
-    return tag("ul", keys, class_="legend")
+    return tag("ul", [_key(line) for line in lines if line.keyed], class_="legend")
+
+
+def _key(line: Line) -> Html:
+    dashed = "dashed " if line.marked else ""
+    parts = [tag("path", d="M0 5H22", class_=f"line {dashed}{_tone(line)}")]
+    if line.marked:
+        parts.append(tag("circle", cx=11, cy=5, r=3, class_=f"mark {_tone(line)}"))
+    drawing = tag("svg", parts, viewBox="0 0 22 10", class_="key", aria_hidden="true")
+    return tag("li", drawing, line.label)
 
 
 def _describe(line: Line) -> str:
@@ -190,43 +188,33 @@ def _describe(line: Line) -> str:
     )
 
 
+def _thinned(lines: Sequence[Line]) -> list[Html]:
+    return [
+        tag(
+            "p",
+            f"{line.label}: drawn from {len(line.points):,} points; of each pixel column its "
+            "first, last, lowest and highest are shown.",
+            class_="note",
+        )
+        for line in lines
+        if len(thin(line.points, _COLUMNS)) < len(line.points)
+    ]
+
+
 def _values(x: str, lines: Sequence[Line]) -> Html:
-    head = ["", "Points", "First", "Lowest", "Highest", "Last", f"Last at ({x})"]
+    """What the lines say, for those who cannot see them."""
+    head = ["Line", "Points", "First", "Lowest", "Highest", "Last", f"Last at ({x})"]
     rows = []
     for line in lines:
         heights = [point[1] for point in line.points]
         values = (heights[0], min(heights), max(heights), heights[-1])
-        rows.append(
-            tag(
-                "tr",
-                tag("th", line.label, scope="row"),
-                tag("td", figures.exact(len(heights)), class_="number"),
-                [figures.cell(value) for value in values],
-                tag("td", format_number(line.points[-1][0]), class_="number"),
-            )
-        )
-    drawn = [line for line in lines if len(line.points) > len(thin(line.points, _COLUMNS))]
-    note = [
-        f"{line.label}: drawn from {len(line.points):,} points; of each pixel column its first, "
-        "last, lowest and highest are shown."
-        for line in drawn
-    ]
-    return join(
-        [tag("p", sentence, class_="note") for sentence in note],
-        tag(
-            "details",
-            tag("summary", "Values"),
-            tag(
-                "div",
-                tag(
-                    "table",
-                    tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
-                    tag("tbody", rows),
-                ),
-                class_="scroll",
-            ),
-        ),
-    )
+        cells = [
+            number_cell(figures.exact(len(heights))),
+            *(number_cell(figures.number(value)) for value in values),
+            number_cell(figures.count(line.points[-1][0])),
+        ]
+        rows.append(row(line.label, cells))
+    return tag("details", tag("summary", "Values"), table("", head, rows))
 
 
 def finite(points: Sequence[tuple[float, float | None]]) -> tuple[Point, ...]:

@@ -27,10 +27,14 @@ def curves(seeds: Sequence[tuple[int, Rows]]) -> tuple[Html | None, list[Html]]:
     x = "tokens" if all("tokens" in row for _, rows in seeds for row in rows) else "step"
     lines: list[Line] = []
     for index, (seed, rows) in enumerate(seeds):
-        name = f", seed {seed}" if len(seeds) > 1 else ""
-        other = index if len(seeds) > 1 else 1
-        lines.append(Line(f"training{name}", _points(rows, x, LOSS), index))
-        lines.append(Line(f"held-out{name}", _points(rows, x, HELD_OUT), other, marked=True))
+        alone = len(seeds) == 1
+        held_out = _points(rows, x, HELD_OUT)
+        lines += [
+            Line("training" if alone else f"seed {seed}", _points(rows, x, LOSS), index),
+            Line("held-out", held_out, 1, marked=True)
+            if alone
+            else Line(f"seed {seed}, held-out", held_out, index, marked=True, keyed=index == 0),
+        ]
     loss = line_chart("Loss", x, "loss, nats per token", lines)
     first = seeds[0][1]
     small = [

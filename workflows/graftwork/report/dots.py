@@ -37,8 +37,8 @@ class Arm:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
-def arms_chart(metric: str, arms: Sequence[Arm]) -> Html | None:
-    """A figure with a row for each arm that has a value, or None."""
+def arms_chart(metric: str, axis: str, arms: Sequence[Arm]) -> Html | None:
+    """A figure with a row for each arm that has a value, or None; `axis` labels the metric."""
     arms = [arm for arm in arms if arm.values]
     if not arms:
         return None
@@ -50,22 +50,22 @@ def arms_chart(metric: str, arms: Sequence[Arm]) -> Html | None:
     label = f"{metric} of {len(arms)} arms. " + " ".join(_describe(arm) for arm in arms)
     drawing = tag(
         "svg",
-        _axis(metric, scale, bottom),
+        _axis(axis, scale, bottom),
         [_row(arm, index, scale) for index, arm in enumerate(arms)],
         viewBox=f"0 0 {_WIDTH} {bottom + 44}",
         role="img",
         aria_label=label,
     )
-    title = f"{metric}: one dot a seed, the mean as a bar, one standard deviation to each side"
     return tag(
         "figure",
-        tag("figcaption", tag("span", title, class_="title")),
+        tag("figcaption", tag("span", f"{metric} by arm", class_="title")),
         tag("div", drawing, class_="scroll"),
+        tag("p", "Dots: seeds. Bar: mean. Shade: one standard deviation.", class_="note"),
         class_="chart",
     )
 
 
-def _axis(metric: str, scale: Scale, bottom: int) -> Html:
+def _axis(label: str, scale: Scale, bottom: int) -> Html:
     values = ticks(scale, 5)
     parts = []
     for value, text in zip(values, tick_labels(values), strict=True):
@@ -74,7 +74,7 @@ def _axis(metric: str, scale: Scale, bottom: int) -> Html:
         parts.append(tag("text", text, x=pixel, y=bottom + 18, class_="tick middle"))
     parts.append(tag("path", d=f"M{_LEFT} {bottom}H{_WIDTH - _RIGHT}", class_="axis"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(tag("text", metric, x=middle, y=bottom + 38, class_="label middle"))
+    parts.append(tag("text", label, x=middle, y=bottom + 38, class_="label middle"))
     return tag("g", parts, aria_hidden="true")
 
 

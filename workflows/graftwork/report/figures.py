@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from graftwork.report.files import Cell
 from graftwork.report.markup import Html, tag
 from graftwork.units import format_bytes, format_number, format_seconds
 
@@ -50,7 +49,7 @@ def count(value: float, unit: str = "") -> Html:
 
 def flops(value: float) -> Html:
     """FLOPs: `1.2×10¹⁸`."""
-    return _titled(scientific(value), exact(value), "FLOPs")
+    return _titled(scientific(value), f"{exact(value)} FLOPs")
 
 
 def seconds(value: float) -> Html:
@@ -74,17 +73,6 @@ def moment(iso: str) -> Html | None:
     zone = when.tzname() or ""
     shown = f"{when.day} {when:%B %Y, %H:%M} {zone}".strip()
     return tag("time", shown, datetime=iso, title=iso)
-
-
-def cell(value: Cell) -> Html:
-    """A cell of a table of data, numbers to the right."""
-    if isinstance(value, bool):
-        return tag("td", "yes" if value else "no")
-    if isinstance(value, int | float):
-        if not math.isfinite(value):
-            return tag("td", str(value), class_="number")
-        return tag("td", number(value), class_="number")
-    return tag("td", "–" if value is None else value)
 
 
 def _titled(shown: str, title: str, unit: str = "") -> Html:

@@ -41,10 +41,13 @@ def graph(run: Run) -> Html:
     edges = [(source, target) for source, target, _ in run.edges]
     layout = layered(list(groups), edges)
     frame = _frame(layout, groups)
-    roles: dict[tuple[str, str], str] = {}
-    for source, target, role in run.edges:
-        if roles.get((source, target), "data") == "data":
-            roles[source, target] = role
+    # Where a stage reads another in two ways, the model decides how the edge looks.
+    roles = {
+        (s, t): role
+        for role_kind in ("when", "data", "model")
+        for s, t, role in run.edges
+        if role == role_kind
+    }
     title = f"Graph of {len(groups)} stages. " + " ".join(
         f"{stage} reads {', '.join(sorted({s for s, t in edges if t == stage}))}."
         for stage in groups
@@ -117,7 +120,7 @@ def _edge(edge: tuple[str, str], layout: Layout, frame: _Frame, role: str) -> Ht
         path += "C" + " ".join(f"{x:.1f} {y:.1f}" for x, y in points[:3])
         path += "".join(f"L{x:.1f} {y:.1f}" for x, y in points[3:])
         along, across = corners[-1]
-    return tag("path", d=path, class_="edge data" if role == "data" else "edge", fill="none")
+    return tag("path", d=path, class_=f"edge {role}", fill="none")
 
 
 def _node(group: Group, layout: Layout, frame: _Frame) -> Html:

@@ -11,7 +11,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-_SWEEPS = 12
+_ORDER_SWEEPS = 12
+_PLACE_SWEEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _order(
     members: list[list[str]], before: Mapping[str, list[str]], after: Mapping[str, list[str]]
 ) -> None:
     """Sort every layer by the mean place of the neighbours, forwards and backwards in turn."""
-    for sweep in range(_SWEEPS):
+    for sweep in range(_ORDER_SWEEPS):
         forwards = sweep % 2 == 0
         neighbours = before if forwards else after
         for group in members if forwards else members[::-1]:
@@ -118,7 +119,7 @@ def _places(
     real: set[str],
 ) -> dict[str, float]:
     place = {node: float(i) for group in members for i, node in enumerate(group)}
-    for sweep in range(_SWEEPS):
+    for sweep in range(_PLACE_SWEEPS):
         forwards = sweep % 2 == 0
         for group in members if forwards else members[::-1]:
             wish = {

@@ -36,12 +36,11 @@ def stage_markdown(record: Record, files: StageFiles) -> str:
 
 
 def _papers(record: Record) -> str:
-    lines = [
-        f"- {escape(key)} `{record_name}`: [{escape(word.paper.title)}]({word.paper.url})"
-        for key, word in named(record.config)
-        if word.paper and (record_name := word.model_fields["name"].annotation.__args__[0])  # type: ignore[union-attr]
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        f"- {escape(key)} `{name}`: [{escape(word.paper.title)}]({word.paper.url})"
+        for key, name, word in named(record.config)
+        if word.paper
+    )
 
 
 def _facts(record: Record) -> str:

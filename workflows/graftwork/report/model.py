@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -10,9 +10,11 @@ from typing import Literal
 from graftwork.artifact import Record
 from graftwork.report.files import StageFiles
 from graftwork.spec.workflow import Metadata
-from graftwork.step import Step
+from graftwork.step import Step, StepInput
 
 State = Literal["done", "reused", "failed", "blocked", "left_out", "running", "waiting"]
+
+EdgeRole = Literal["data", "model", "when"]
 
 STATES: dict[State, str] = {
     "failed": "failed",
@@ -117,14 +119,20 @@ class Run:
         )
 
     @cached_property
-    def edges(self) -> tuple[tuple[str, str, str], ...]:
-        """From stage, to stage, role; each once, whatever the seeds."""
+    def edges(self) -> tuple[tuple[str, str, EdgeRole], ...]:
+        """From stage, to stage, and what passes; each once, whatever the seeds."""
         known = {step.stage for step in self.steps}
         found = {
-            (source.stage, step.stage, source.role.split(".")[0] if "data" not in source.role
-             else "data"): None
+            (source.stage, step.stage, role): None
             for step in self.steps
-            for source in step.inputs
+            for role, source in _sources(step)
             if source.stage in known
-        }  # fmt: skip
+        }
         return tuple(found)
+
+
+def _sources(step: Step) -> Iterator[tuple[EdgeRole, StepInput]]:
+    for source in step.inputs:
+        yield ("data" if source.product in ("tokens", "documents") else "model"), source
+    if step.condition:
+        yield "when", step.condition

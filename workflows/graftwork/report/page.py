@@ -18,6 +18,7 @@ from graftwork.report.graph import graph
 from graftwork.report.markup import Child, Html, anchor, join, link, tag
 from graftwork.report.model import STATES, Group, Result, Run
 from graftwork.report.stage import section, view_of_group, view_of_record
+from graftwork.report.tables import Row, number_cell, row, table
 from graftwork.report.verdict import verdicts
 
 
@@ -139,7 +140,7 @@ def _totals(run: Run) -> list[tuple[str, Child]]:
         ("Tokens trained", figures.count(sum(a.tokens for a in lineage.values()))),
         ("FLOPs", join(figures.scientific(sum(a.flops for a in lineage.values())))),
         ("Time in stages", figures.seconds(sum(r.wall_seconds for r in records.values()))),
-        ("Of it in this run", figures.seconds(sum(r.wall_seconds for r in new))),
+        ("In this run", figures.seconds(sum(r.wall_seconds for r in new))),
         ("Device time", figures.seconds(sum(r.device_seconds for r in records.values()))),
     ]
 
@@ -156,32 +157,18 @@ def _ledger(run: Run) -> Html:
         "Stage", "Kind", "State", "Parameters", "Loss", "Tokens", "FLOPs", "FLOPs in all", "Time",
         "Overhead", "Memory",
     ]  # fmt: skip
-    rows = [row for group in run.groups for row in _ledger_rows(group)]
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", "Every stage and seed with what it cost"),
-            tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
-            tag("tbody", rows),
-        ),
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label="Ledger",
-    )
+    rows = [line for group in run.groups for line in _ledger_rows(group)]
+    return table("Every stage and seed with what it cost", head, rows)
 
 
-def _ledger_rows(group: Group) -> Iterable[Html]:
+def _ledger_rows(group: Group) -> Iterable[Row]:
     for step, result in zip(group.steps, group.results, strict=True):
         name = group.stage if len(group.steps) == 1 else f"{group.stage}, seed {step.seed}"
         state = tag("span", STATES[result.state], class_=f"state {result.state}")
-        yield tag(
-            "tr",
-            tag("th", link(name, f"#{anchor(group.stage)}"), scope="row"),
-            tag("td", group.kind),
-            tag("td", state),
-            _ledger_figures(result.record) if result.record else tag("td", "–", colspan=8),
+        record = result.record
+        cells = _ledger_figures(record) if record else [number_cell(None)] * 8
+        yield row(
+            link(name, f"#{anchor(group.stage)}"), [tag("td", group.kind), tag("td", state), *cells]
         )
 
 
@@ -197,7 +184,7 @@ def _ledger_figures(record: Record) -> list[Html]:
         figures.seconds(record.overhead_seconds) if record.overhead_seconds else None,
         figures.size(record.peak_memory_bytes) if record.peak_memory_bytes else None,
     ]
-    return [tag("td", "–" if value is None else value, class_="number") for value in shown]
+    return [number_cell(value) for value in shown]
 
 
 def _reproduce(run: Run) -> Html:
@@ -206,24 +193,11 @@ def _reproduce(run: Run) -> Html:
     for record in records:
         for name, version in record.versions.items():
             versions.setdefault(name, {})[version] = None
-    rows = [
-        tag("tr", tag("th", name, scope="row"), tag("td", ", ".join(found)))
-        for name, found in sorted(versions.items())
-    ]
+    rows = [row(name, [tag("td", ", ".join(found))]) for name, found in sorted(versions.items())]
     return join(
         tag("p", tag("code", run.command)) if run.command else None,
         tag("details", tag("summary", "The spec"), tag("pre", run.spec_text, tabindex=0))
         if run.spec_text
         else None,
-        tag(
-            "table",
-            tag("caption", "Versions"),
-            tag(
-                "thead",
-                tag("tr", tag("th", "Software", scope="col"), tag("th", "Version", scope="col")),
-            ),
-            tag("tbody", rows),
-        )
-        if rows
-        else None,
+        table("Versions", ["Software", "Version"], rows) if rows else None,
     )

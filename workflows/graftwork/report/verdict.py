@@ -9,10 +9,17 @@ from graftwork.report import figures
 from graftwork.report.dots import Arm, arms_chart
 from graftwork.report.markup import Html, anchor, join, link, tag
 from graftwork.report.model import Group, Result, Run
+from graftwork.report.output import plot
+from graftwork.report.tables import Row, number_cell, row, table
 from graftwork.spec.stages import Compare
 from graftwork.step import Step
 
 _VERDICTS = ("confirmed", "refuted", "inconclusive")
+_AT = {
+    "equal_flops": "at equal FLOPs",
+    "equal_tokens": "at equal tokens",
+    "as_they_are": "as they are",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,13 @@ def _verdict(run: Run, group: Group, step: Step, body: Compare) -> Html:
     heading = tag(
         "h3",
         link(group.stage, f"#{anchor(group.stage)}"),
-        " ",
         tag("span", chip, class_=f"verdict {chip}") if chip else None,
     )
     missing = None
     if result.record is None:
         reason = f": {result.reason}" if result.reason else ""
         missing = tag("p", f"No verdict yet ({group.state_words}{reason}).", class_="reason")
+    chart = result.files.summary.chart
     return tag(
         "section",
         heading,
@@ -65,17 +72,20 @@ def _verdict(run: Run, group: Group, step: Step, body: Compare) -> Html:
         missing,
         tag(
             "div",
-            arms_chart(_metric_words(body), [contender.arm for contender in contenders]),
+            arms_chart(
+                body.metric, _metric_words(body), [contender.arm for contender in contenders]
+            ),
             _table(contenders, body),
             class_="pair",
         ),
+        plot(chart) if chart else None,
         class_="result",
     )
 
 
 def _metric_words(body: Compare) -> str:
-    unit = ", nats per token" if body.metric.split("/")[0] == "loss" else ""
-    return f"{body.metric} ({body.goal} is better{unit})"
+    unit = " in nats per token" if body.metric.split("/")[0] == "loss" else ""
+    return f"{body.metric}{unit}, {body.goal} is better"
 
 
 def _contenders(run: Run, step: Step, body: Compare) -> list[_Contender]:
@@ -94,47 +104,31 @@ def _contenders(run: Run, step: Step, body: Compare) -> list[_Contender]:
 
 
 def _table(contenders: list[_Contender], body: Compare) -> Html:
-    baseline = next(c.arm for c in contenders if c.baseline)
+    baseline = next(contender.arm for contender in contenders if contender.baseline)
     seeds = sorted({seed for contender in contenders for seed, _ in contender.results})
-    head = ["Arm", *(f"Seed {seed}" for seed in seeds), "Mean", "Std", "Difference", "FLOPs"]
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", f"{body.metric} of each arm, {body.at.replace('_', ' ')}"),
-            tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
-            tag("tbody", [_row(contender, baseline, seeds) for contender in contenders]),
-        ),
-        class_="scroll",
-    )
+    head = ["Arm", *(f"Seed {seed}" for seed in seeds), "Mean", "Std", "Difference", "FLOPs in all"]
+    caption = f"{body.metric} of each arm, {_AT[body.at]}"
+    return table(caption, head, [_row(contender, baseline, seeds) for contender in contenders])
 
 
-def _row(contender: _Contender, baseline: Arm, seeds: list[int]) -> Html:
+def _row(contender: _Contender, baseline: Arm, seeds: list[int]) -> Row:
     arm = contender.arm
-    by_seed = {
-        seed: result.record.metrics.get(contender.metric)
-        for seed, result in contender.results
-        if result.record
-    }
-    records = [result.record for _, result in contender.results if result.record]
-    difference = arm.mean - baseline.mean if arm.values and baseline.values else None
-    cost = sum(record.total_flops for record in records) / len(records) if records else None
-    return tag(
-        "tr",
-        tag(
-            "th",
-            link(contender.label, f"#{anchor(contender.stage)}"),
-            tag("small", " baseline") if contender.baseline else None,
-            scope="row",
-        ),
-        [figures.cell(by_seed.get(seed)) for seed in seeds],
-        figures.cell(arm.mean if arm.values else None),
-        figures.cell(arm.spread if arm.values else None),
-        tag("td", "–") if contender.baseline or difference is None else _signed(difference),
-        tag("td", figures.flops(cost) if cost is not None else "–", class_="number"),
+    records = {seed: result.record for seed, result in contender.results if result.record}
+    values = [r.metrics.get(contender.metric) if (r := records.get(s)) else None for s in seeds]
+    summary = [arm.mean if arm.values else None, arm.spread if arm.values else None]
+    costs = [record.total_flops for record in records.values()]
+    baseline_mark = tag("small", " baseline") if contender.baseline else None
+    compared = arm.values and baseline.values and not contender.baseline
+    return row(
+        join(link(contender.label, f"#{anchor(contender.stage)}"), baseline_mark),
+        [
+            *(number_cell(figures.number(v) if v is not None else None) for v in values + summary),
+            number_cell(_signed(arm.mean - baseline.mean) if compared else None),
+            number_cell(figures.flops(sum(costs) / len(costs)) if costs else None),
+        ],
     )
 
 
 def _signed(value: float) -> Html:
     sign = "+" if value > 0 else "−" if value < 0 else ""
-    return tag("td", join(sign, figures.plain(abs(value))), class_="number", title=repr(value))
+    return tag("span", sign, figures.plain(abs(value)), title=repr(value))
