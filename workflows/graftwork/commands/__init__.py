@@ -1,0 +1,1 @@
+"""The subcommands, one module each with `run(arguments) -> int`; `table` says what they take."""

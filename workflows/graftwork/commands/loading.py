@@ -1,0 +1,60 @@
+"""What several commands share: the spec that they are given, and what they write."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from graftwork.plan import Plan
+from graftwork.spec.load import load
+from graftwork.spec.workflow import Workflow
+from graftwork.store.files import explained
+
+
+def load_workflow(arguments: argparse.Namespace) -> Workflow:
+    """The spec with its overlays and `--set` values.
+
+    Raises:
+        SpecError: it is wrong.
+    """
+    return load([arguments.spec, *arguments.file], arguments.set)
+
+
+def warn(planned: Plan) -> None:
+    """Tell, on standard error, what of a plan should be looked into."""
+    for note in planned.notes:
+        if note.level == "warning":
+            sys.stderr.write(f"graftwork: warning: {note.step}: {note.text}\n")
+
+
+def write_output(text: str, path: str | None) -> None:
+    """Write `text` to a file, whole or not at all, or to standard output.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if path is None or path == "-":
+        sys.stdout.write(text)
+        return
+    target = Path(path)
+    with explained(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
