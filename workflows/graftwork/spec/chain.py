@@ -196,9 +196,7 @@ class _Chain:
         judged: dict[str, str] = {}
         for label, target in body.arms.items():
             arm = self.workflow.stages[target].body
-            if isinstance(arm, Evaluate):
-                judged[label] = arm.data
-            elif isinstance(arm, Training):
+            if isinstance(arm, Evaluate | Training):
                 judged[label] = arm.data
             else:
                 yield (

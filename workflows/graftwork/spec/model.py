@@ -55,9 +55,10 @@ class Architecture(Strict):
     def _fits(self) -> Self:
         if self.width % self.heads:
             pair = 2 * self.heads
+            width = pair * max(1, round(self.width / pair))
             raise ValueError(
-                f"{self.heads} heads do not divide a width of {self.width}; use {self._heads_near()} "
-                f"heads, or a width of {pair * max(1, round(self.width / pair))}"
+                f"{self.heads} heads do not divide a width of {self.width}; "
+                f"use {self._heads_near()} heads, or a width of {width}"
             )
         if self.head_size % 2:
             raise ValueError(

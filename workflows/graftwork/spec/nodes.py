@@ -28,7 +28,7 @@ MAX_INTEGER = 2**63 - 1
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAG = "tag:yaml.org,2002:str"
-_SAFE_TAGS = {None, "!", _TEXT_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_SAFE_TAGS = {"!", _TEXT_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _CONSTANTS: dict[str, Scalar] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True,
@@ -61,6 +61,7 @@ class Node:
         spot: Where the value begins.
         keys: For a mapping, where each of its keys stands.
         size: Values below and with this one, aliases counted each time.
+        text: For a scalar, the text as written.
         block: A mapping or list in block style, which begins on the line after its key.
     """
 
@@ -68,6 +69,7 @@ class Node:
     spot: Spot
     keys: dict[str, Spot] = field(default_factory=dict)
     size: int = 1
+    text: str = ""
     block: bool = False
 
 
@@ -144,7 +146,7 @@ class _Reader:
 
     def _spot(self, event: yaml.Event) -> Spot:
         mark = event.start_mark
-        return Spot(self.file, mark.line + 1, mark.column + 1)
+        return Spot(self.file, mark.line + 1, mark.column + 1) if mark else Spot(self.file)
 
     def _fault(self, spot: Spot, what: str, remedy: str, key: str = "") -> None:
         self.problems.append(Problem(spot.where(key), what, remedy))
@@ -152,6 +154,10 @@ class _Reader:
     def _node(self, event: yaml.Event, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
+        if not isinstance(
+            event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
+        ):
+            raise AssertionError(f"no value begins with {event}")
         self._count(1, event)
         if depth > MAX_DEPTH:
             raise Refused(
@@ -164,7 +170,7 @@ class _Reader:
         if anchor is not None:
             self._anchors[anchor] = None
         if isinstance(event, yaml.ScalarEvent):
-            node = Node(self._scalar(event), self._spot(event))
+            node = Node(self._scalar(event), self._spot(event), text=event.value)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._list(event, depth)
         else:
@@ -182,9 +188,9 @@ class _Reader:
                 "Split the workflow, use 'matrix' or 'defaults', or look for nested aliases.",
             )
 
-    def _check_tag(self, event: yaml.NodeEvent) -> None:
+    def _check_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         tag = event.tag
-        if tag not in _SAFE_TAGS:
+        if tag is not None and tag not in _SAFE_TAGS:
             short = tag.replace("tag:yaml.org,2002:", "!!")
             self._fault(
                 self._spot(event),
@@ -230,7 +236,7 @@ class _Reader:
             value = self._node(next(self._events), depth + 1)
             if key is None:
                 continue
-            if key == "<<" and not event.style:
+            if key == "<<" and isinstance(event, yaml.ScalarEvent) and not event.style:
                 merged.extend(self._merge_sources(value, spot))
             elif key in items:
                 self._repeated(key, spot, keys[key])
@@ -278,14 +284,14 @@ class _Reader:
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         text = event.value
         if event.style or event.tag in (_TEXT_TAG, "!"):
-            return text  # type: ignore[no-any-return] # PyYAML is typed loosely
+            return text
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         if _INTEGER.fullmatch(text) or _BASED.fullmatch(text):
             return self._integer(event)
         if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
             return self._float(event)
-        return text  # type: ignore[no-any-return] # as above
+        return text
 
     def _integer(self, event: yaml.ScalarEvent) -> int:
         text = event.value

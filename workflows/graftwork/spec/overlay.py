@@ -45,9 +45,9 @@ def _other_form(base: dict[str, Node], over: dict[str, Node], under: str) -> boo
 
 
 def apply_set(root: Node, text: str) -> Node:
-    """The tree with one `--set a.b.c=value` applied; the value is read as YAML.
+    r"""The tree with one `--set a.b.c=value` applied; the value is read as YAML.
 
-    A dot inside a key is written `\\.`; a number selects an item of a list.
+    A dot inside a key is written `\.`; a number selects an item of a list.
 
     Raises:
         SpecError: no `=`, an empty key, a value that is not YAML, or an item that is not there.
@@ -85,7 +85,7 @@ def _at(node: Node, spot: Spot) -> Node:
         return mapping(items, dict.fromkeys(items, spot), spot)
     if isinstance(node.value, list):
         return Node([_at(item, spot) for item in node.value], spot, size=node.size, block=True)
-    return Node(node.value, spot)
+    return Node(node.value, spot, text=node.text)
 
 
 def _replace(node: Node, parts: list[str], value: Node, spot: Spot, path: str) -> Node:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from graftwork.errors import Problem
@@ -102,10 +102,15 @@ def _choice(
 
 def _type_words(member: object) -> str:
     kind, _ = unwrap(member)
-    words = {int: "a whole number", str: "text", float: "a number", bool: "true or false"}
+    words: dict[Any, str] = {
+        int: "a whole number",
+        str: "text",
+        float: "a number",
+        bool: "true or false",
+    }
     if kind in words:
         return words[kind]
-    items = {int: "whole numbers", str: "text"}
+    items: dict[Any, str] = {int: "whole numbers", str: "text"}
     arguments = get_args(kind)
     inner = unwrap(arguments[0])[0] if arguments else None
     return f"a list of {items.get(inner, 'values')}"
