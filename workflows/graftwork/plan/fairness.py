@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from graftwork.errors import Problem, SpecError, Where
 from graftwork.plan.expand import Graph
@@ -12,7 +13,7 @@ from graftwork.units import format_number
 
 
 def check_arms(graph: Graph, steps: Sequence[PlannedStep]) -> list[Note]:
-    """Compare the planned compute of all arms, seed by seed.
+    """Compare the planned compute of all arms, each as the mean over its seeds.
 
     Returns:
         A warning for each comparison where an arm's compute is not known yet.
@@ -62,7 +63,9 @@ def _not_known(name: str, body: Compare, unknown: list[str]) -> Note:
 
 
 def _apart(stage: str, body: Compare, amounts: list[tuple[str, float | None]]) -> Iterator[Problem]:
-    by_arm = {label: amount or 0.0 for label, amount in amounts}
+    by_arm = {
+        arm: fmean(amount or 0.0 for label, amount in amounts if label == arm) for arm in body.arms
+    }
     most = max(by_arm, key=lambda label: by_arm[label])
     least = min(by_arm, key=lambda label: by_arm[label])
     if by_arm[most] - by_arm[least] <= body.tolerance * by_arm[most]:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from graftwork.plan import plan
+
+MODEL = {"layers": 16, "width": 1024, "heads": 16}
+
+
+def warnings(build, stage, pool):
+    gone = dict.fromkeys(("stacked", "large", "scratch", "verdict"))
+    train = {"data": "tokens", "model": MODEL, "budget": "10 steps", "pool": "p", **stage}
+    made = plan(build({**gone, "small": {"train": train}}, pools={"p": pool}))
+    return [note for note in made.notes if note.level == "warning"]
+
+
+def test_a_pool_with_too_little_memory_is_warned_of(build):
+    (note,) = warnings(build, {}, {"memory": "2Gi"})
+    assert note.step == "small"
+    assert "the pool 'p' has 2 GiB" in note.text
+    assert "set a smaller micro_batch" in note.text
+
+
+def test_a_micro_batch_of_one_cannot_be_made_smaller(build):
+    (note,) = warnings(build, {"micro_batch": 1}, {"memory": "2Gi"})
+    assert "micro_batch" not in note.text
+
+
+def test_enough_memory_is_no_matter(build):
+    assert not warnings(build, {}, {"memory": "64Gi"})
+
+
+def test_with_accelerators_their_own_memory_counts(build):
+    assert not warnings(build, {}, {"memory": "2Gi", "gpus_per_worker": 1})
+    pool = {"memory": "64Gi", "gpus_per_worker": 1, "accelerator_memory": "2Gi"}
+    assert warnings(build, {}, pool)
