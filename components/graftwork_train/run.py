@@ -244,11 +244,20 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as error:
         return 128 + int(error.args[0])
     except Exception as error:
-        known = system_error(error)
-        if known is None:
-            raise
-        return _fail(step, explain(step.uri if step else "", known), 1)
+        return _fail(step, in_words(step, error), 1)
     return 0
+
+
+def in_words(step: Step | None, error: Exception) -> RunError:
+    """An error that no stage has put into words: the system's refusal, or a fault of ours."""
+    refused = system_error(error)
+    if refused is not None:
+        return explain(step.uri if step else "", refused)
+    traceback.print_exception(error)
+    return RunError(
+        f"this is a fault of graftwork: {type(error).__name__}: {error}",
+        "Report it with the traceback in this log.",
+    )
 
 
 def system_error(error: Exception) -> OSError | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -102,7 +103,7 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
     folder = run_folder(store, name)
     ir = folder / "pipeline.ir.yaml"
     with explained(str(folder)):
-        ir.write_text(compile_plan(plan), encoding="utf-8")
+        ir.write_text(compile_plan(_without_retries(plan)), encoding="utf-8")
     runner = _Runner(plan, store, folder, name)
     stopped = 0
     try:
@@ -112,6 +113,7 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
         stopped = stop.number
     finally:
         processes.sweep(name)
+        shutil.rmtree(folder / "kfp", ignore_errors=True)
     statuses = runner.watch.finish(interrupted=bool(stopped))
     results = {
         planned.step.name: result_of(store, planned.step, status, folder / "logs")
@@ -130,6 +132,11 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
     with explained(str(page)):
         write_report(run, page)
     return Outcome(statuses, results, stopped, folder / "logs", page)
+
+
+def _without_retries(plan: Plan) -> Plan:
+    """The plan for this machine, where whoever waits would rather see why a stage has failed."""
+    return replace(plan, execution=plan.execution.model_copy(update={"retries": 0}))
 
 
 def result_of(store: Store, step: Step, status: Status, logs: Path) -> Result:
@@ -223,4 +230,4 @@ class _Runner:
                 f"the pipeline ended with code {code} before a stage failed",
                 f"Its log is {log}; its last lines:\n{log_tail(log)}",
             )
-        running.take({"event": "fail", "time": time.time(), "message": "it ended unexpectedly"})
+        running.take({"event": "fail", "time": time.time()})

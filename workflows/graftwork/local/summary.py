@@ -82,12 +82,12 @@ def log_tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 def failure(status: Status, log: Path) -> str:
     """What failed, the end of its log, and what to do."""
-    parts = [f"stage {status.name} failed: {status.message or 'see its log'}"]
+    parts = [f"stage {status.name} failed: {status.message or 'it ended without a word'}"]
     if status.remedy:
         parts.append(f"    {status.remedy}")
-    tail = log_tail(log)
-    if tail:
-        parts += [f"The last lines of {log}:", *(f"  | {line}" for line in tail.splitlines())]
+    tail = "" if status.message else log_tail(log)
+    parts += [f"Its log is {log}{', which ends' if tail else ''}"]
+    parts += [f"  | {line}" for line in tail.splitlines()]
     parts.append("Stages that are done are kept: run the same command again to go on from here.")
     return "\n".join(parts)
 
