@@ -16,6 +16,8 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 _NUMBER = r"(?P<number>[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+# The same in the dialect of JSON Schema, which has no named groups.
+_ANY_NUMBER = r"[0-9.][0-9_.]*([eE][+-]?[0-9]+)?[kKMBGT]?"
 _MULTIPLES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _BYTES = {
     "": 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -78,6 +80,11 @@ class _Quantity:
         raise NotImplementedError
 
     @classmethod
+    def _pattern(cls) -> str:
+        """A regular expression for editors; `parse` is stricter and says what is wrong."""
+        raise NotImplementedError
+
+    @classmethod
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
@@ -90,7 +97,7 @@ class _Quantity:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "examples": cls._examples()}
+        return {"type": "string", "pattern": cls._pattern(), "examples": cls._examples()}
 
     def __str__(self) -> str:
         return self.text
@@ -135,6 +142,10 @@ class Budget(_Quantity):
     def _examples(cls) -> list[str]:
         return ["10B tokens", "3000 steps", "2 epochs", "1e18 flops", "flops of large"]
 
+    @classmethod
+    def _pattern(cls) -> str:
+        return rf"^\s*({_ANY_NUMBER}\s+(token|step|epoch|flop)s?|flops\s+of\s+\S+)\s*$"
+
 
 @dataclass(frozen=True, slots=True)
 class Extent(_Quantity):
@@ -176,6 +187,10 @@ class Extent(_Quantity):
     def _examples(cls) -> list[str]:
         return ["3000 steps", "1B tokens", "1%"]
 
+    @classmethod
+    def _pattern(cls) -> str:
+        return rf"^\s*{_ANY_NUMBER}(\s*%|\s+(token|step)s?)\s*$"
+
 
 @dataclass(frozen=True, slots=True)
 class Batch(_Quantity):
@@ -210,6 +225,10 @@ class Batch(_Quantity):
     @classmethod
     def _examples(cls) -> list[str]:
         return ["64 sequences", "0.5M tokens"]
+
+    @classmethod
+    def _pattern(cls) -> str:
+        return rf"^\s*{_ANY_NUMBER}\s+(sequence|token)s?\s*$"
 
 
 def parse_share(value: object) -> float:
@@ -256,7 +275,9 @@ def parse_seconds(value: object) -> int:
     match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[smhd])", str(value).strip())
     if not isinstance(value, int | str) or not match:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            raise ValueError(f"{value!r} has no unit; write {value}s, {value}m, {value}h or {value}d")
+            raise ValueError(
+                f"{value!r} has no unit; write {value}s, {value}m, {value}h or {value}d"
+            )
         raise ValueError(f"{value!r} is not a duration; write for example 30s, 90m, 12h or 7d")
     seconds = int(float(match["number"]) * _SECONDS[match["suffix"]])
     if seconds <= 0:
@@ -267,17 +288,35 @@ def parse_seconds(value: object) -> int:
 Share = Annotated[
     float,
     BeforeValidator(parse_share),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["10%", 0.1]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": r"^\s*[0-9._eE+-]+\s*%\s*$"},
+            ],
+            "examples": ["10%", 0.1],
+        }
+    ),
 ]
 Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["32Gi"]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": rf"^\s*{_ANY_NUMBER}\s*([KMGT]i|B)?\s*$"},
+            ],
+            "examples": ["32Gi"],
+        }
+    ),
 ]
 # A duration is serialized with its unit, since a bare number is refused when it is read back.
 Seconds = Annotated[
     int,
     BeforeValidator(parse_seconds),
     PlainSerializer(lambda seconds: f"{seconds}s", return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["90m", "12h"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\s*[0-9._]+\s*[smhd]\s*$", "examples": ["90m", "12h"]}
+    ),
 ]

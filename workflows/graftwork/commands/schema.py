@@ -6,12 +6,10 @@ import argparse
 import json
 
 from graftwork.commands.loading import write_output
-from graftwork.spec.workflow import Workflow
+from graftwork.spec.schema import json_schema
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the schema, or write it to a file."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    text = json.dumps(schema | Workflow.model_json_schema(), indent=1)
-    write_output(text + "\n", arguments.output)
+    write_output(json.dumps(json_schema(), indent=1) + "\n", arguments.output)
     return 0

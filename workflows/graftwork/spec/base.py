@@ -90,7 +90,8 @@ TokensRef = Annotated[str, Reference(frozenset({"tokens"}))]
 ModelRef = Annotated[str, Reference(frozenset({"model"}))]
 ArmRef = Annotated[str, Reference(frozenset({"model", "evaluation"}))]
 
-_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+NAME = r"[a-z]([a-z0-9-]*[a-z0-9])?"
+_NAME = re.compile(NAME)
 # RayJob names hold at most 47 characters, of which a run and attempt suffix takes 17.
 NAME_LENGTH = 30
 

@@ -236,8 +236,7 @@ class _Expansion:
         found = self._selected(name, named)
         fitting = [(new, others) for new, others in found if _agree(bindings, others)]
         if not fitting:
-            known = named.values and self.variants.get(named.stage)
-            return [(label, known[0][0] if known else "")]
+            return [(label, "")]
         chosen = {*bindings, *(key for key, _ in named.values)}
         free = [key for key in _all_keys(others for _, others in fitting) if key not in chosen]
         return [(_suffixed(label, others, free), new) for new, others in fitting]

@@ -14,17 +14,26 @@ class Toleration(Strict):
     """A Kubernetes toleration."""
 
     key: str | None = None
+    """The taint's key. Default, with `Exists`: every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
+    """`Exists` tolerates any value of the taint, `Equal` the one given."""
     value: str | None = None
+    """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect. Default: any."""
     toleration_seconds: int | None = Field(default=None, ge=0)
+    """How long a pod stays once the taint is set. Default: for good."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.operator == "Exists" and self.value is not None:
-            raise ValueError("a toleration with operator Exists takes no value")
+            raise ValueError(
+                "a toleration with operator Exists takes no value; leave it out or write Equal"
+            )
         if self.operator == "Equal" and self.key is None:
-            raise ValueError("a toleration with operator Equal needs a key")
+            raise ValueError(
+                "a toleration with operator Equal needs a key; add 'key' or write Exists"
+            )
         return self
 
 

@@ -5,9 +5,10 @@ A stage is a component of the pipeline; a method is its parameter.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from graftwork.spec.base import (
     AS_TUPLE,
@@ -39,8 +40,20 @@ Sources = Annotated[
     tuple[CorpusOrDocuments, ...],
     Field(min_length=1),
     AS_TUPLE,
-    BeforeValidator(_one_or_more),
+    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
 ]
+
+
+def _check_label(label: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", label):
+        raise ValueError(
+            f"{label!r} is not a label; use letters, digits, '_' and '-', beginning with a letter, "
+            f"63 at most"
+        )
+    return label
+
+
+Label = Annotated[str, AfterValidator(_check_label)]
 
 
 class StageBody(Strict):
@@ -83,7 +96,11 @@ def _bytes_by_name(value: object) -> object:
 
 
 Tokenizer = Annotated[
-    Annotated[ByteTokenizer, BeforeValidator(_bytes_by_name), Tag("bytes")]
+    Annotated[
+        ByteTokenizer,
+        BeforeValidator(_bytes_by_name, json_schema_input_type=Literal["bytes"] | ByteTokenizer),
+        Tag("bytes"),
+    ]
     | Annotated[TrainedBpe, Tag("bpe")]
     | Annotated[TokenizerFile, Tag("file")]
     | Annotated[TokenizerFrom, Tag("from")],
@@ -273,7 +290,7 @@ class Compare(StageBody):
     product: ClassVar[Product] = "verdict"
     seeded: ClassVar[bool] = False
 
-    arms: dict[str, ArmRef] = Field(min_length=2)
+    arms: dict[Label, ArmRef] = Field(min_length=2)
     """The arms: a label of yours, and a stage that makes a model or an evaluation."""
     baseline: str | None = None
     """Label of the arm that the others are held against. Default: the last."""

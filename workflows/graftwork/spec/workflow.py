@@ -144,8 +144,11 @@ class Workflow(Strict):
     """A graftwork spec."""
 
     apiVersion: Literal["graftwork/v1"] = "graftwork/v1"  # noqa: N815 - Kubernetes' spelling
+    """Version of the language."""
     kind: Literal["Workflow"] = "Workflow"
+    """What the file is."""
     metadata: Metadata
+    """What the workflow is called and why it exists."""
     seed: int = Field(default=17, ge=0, lt=2**31)
     """Seed of everything that is left to chance."""
     seeds: Seeds = None
