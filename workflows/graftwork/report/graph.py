@@ -62,7 +62,7 @@ def graph(run: Run) -> Html:
         height=round(frame.height),
         role="group",
         aria_label=title,
-        class_="graph",
+        class_="graph wide" if frame.width > _PAGE else "graph",
     )
     return tag("div", drawing, class_="scroll", tabindex=0, role="region", aria_label="Graph")
 

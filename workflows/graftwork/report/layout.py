@@ -48,7 +48,8 @@ def layered(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> Layout:
     members = [[node for node in nodes if layer[node] == index] for index in _range(layer)]
     for edge, chain in chains.items():
         for offset, waypoint in enumerate(chain[1:-1], layer[edge[0]] + 1):
-            members[offset].append(waypoint)
+            if waypoint not in members[offset]:
+                members[offset].append(waypoint)
     before, after = _neighbours(chains.values())
     _order(members, before, after)
     place = _places(members, before, after, set(nodes))
@@ -80,7 +81,8 @@ def _layers(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 def _chain(edge: tuple[str, str], layer: Mapping[str, int]) -> list[str]:
     source, target = edge
-    stops = [f"{source}\n{target}\n{at}" for at in range(layer[source] + 1, layer[target])]
+    # All edges of a source share their waypoints: one trunk with branches, not a bundle of lines.
+    stops = [f"{source}\n{at}" for at in range(layer[source] + 1, layer[target])]
     return [source, *stops, target]
 
 
@@ -91,8 +93,9 @@ def _neighbours(
     after: dict[str, list[str]] = {}
     for chain in chains:
         for source, target in itertools.pairwise(chain):
-            after.setdefault(source, []).append(target)
-            before.setdefault(target, []).append(source)
+            if target not in after.setdefault(source, []):
+                after[source].append(target)
+                before.setdefault(target, []).append(source)
     return before, after
 
 

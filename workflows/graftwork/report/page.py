@@ -134,13 +134,13 @@ def _totals(run: Run) -> list[tuple[str, Child]]:
     lineage = {
         key: ancestor for record in records.values() for key, ancestor in record.lineage.items()
     }
-    new = [r.record for r in run.results.values() if r.record and r.state == "done"]
+    new = {r.record.fingerprint for r in run.results.values() if r.record and r.state == "done"}
     return [
         ("State", _state(run)),
         ("Tokens trained", figures.count(sum(a.tokens for a in lineage.values()))),
         ("FLOPs", join(figures.scientific(sum(a.flops for a in lineage.values())))),
         ("Time in stages", figures.seconds(sum(r.wall_seconds for r in records.values()))),
-        ("In this run", figures.seconds(sum(r.wall_seconds for r in new))),
+        ("In this run", figures.seconds(sum(records[key].wall_seconds for key in new))),
         ("Device time", figures.seconds(sum(r.device_seconds for r in records.values()))),
     ]
 

@@ -58,7 +58,7 @@ class View:
 def view_of_group(group: Group) -> View:
     """A stage of a run."""
     inputs = {
-        (source.role, source.stage, f"#{anchor(source.stage)}"): None
+        (_role(source.role), source.stage, f"#{anchor(source.stage)}"): None
         for step in group.steps
         for source in step.inputs
     }
@@ -84,8 +84,13 @@ def view_of_record(record: Record, result: Result) -> View:
         STATES[result.state],
         record.config,
         (Entry(record.seed, result),),
-        tuple((role, source.stage, "") for role, source in record.inputs.items()),
+        tuple((_role(role), source.stage, "") for role, source in record.inputs.items()),
     )
+
+
+def _role(role: str) -> str:
+    """The role without a position in a list."""
+    return role.rstrip("0123456789").removesuffix(".")
 
 
 def section(view: View, *, level: int = 3) -> Html:
