@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from graftwork.artifact import Ancestor, InputRecord, Record
+from graftwork.spec.data import ByteTokenizer
 from graftwork.spec.model import Architecture
 from graftwork.spec.resources import Storage
 from graftwork.spec.workflow import Stage
 from graftwork.step import Step, StepInput, StepWork
+from graftwork_train.data.shards import ShardWriter
+from graftwork_train.data.tokenizer import build_bytes
 from graftwork_train.job import Artifact, Job
 from graftwork_train.nn.hf import Saved, save_model
 from graftwork_train.nn.transformer import Decoder
@@ -81,8 +85,8 @@ def job(tmp_path: Path) -> Callable[..., Job]:
             fingerprint="0" * 20,
         )
         out, scratch = tmp_path / "out", tmp_path / "scratch"
-        out.mkdir()
-        scratch.mkdir()
+        out.mkdir(exist_ok=True)
+        scratch.mkdir(exist_ok=True)
         return Job(
             step=step,
             out=out,
@@ -109,6 +113,30 @@ def model(tmp_path: Path) -> Callable[..., Artifact]:
         save_model(decoder, folder, saved=Saved(cursor={"t": 128}, eos=256))
         (folder / "tokenizer_config.json").write_text("{}")
         return Artifact(make_record(stage=name, metrics={"loss": 3.0}), folder)
+
+    return build
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Callable[..., Artifact]:
+    """A factory of tokens artifacts by the byte tokenizer: two domains of random bytes."""
+
+    def build(name="tokens", context=32, held_out=400, train=4000, documents=1) -> Artifact:
+        folder = tmp_path / name
+        folder.mkdir()
+        encoder = build_bytes(ByteTokenizer(name="bytes"), None)
+        encoder.save(folder, context)
+        writer = ShardWriter(folder, encoder.vocab, encoder.eos, context, "concatenate")
+        generator = np.random.default_rng(0)
+        # Few different bytes, unevenly used, so that there is something to learn.
+        for domain, letters in (("prose", 5), ("code", 9)):
+            for split, count in (("train", train), ("held_out", held_out)):
+                for _ in range(documents if count else 0):
+                    ids = 97 + generator.integers(letters, size=count) ** 2 // letters
+                    writer.add(split, domain, np.append(ids, encoder.eos), 1)
+        writer.close()
+        made = make_record(stage=name, kind="prepare", fingerprint=f"{name}-fingerprint")
+        return Artifact(made, folder)
 
     return build
 

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -6,6 +8,7 @@ from transformers import AutoModelForCausalLM
 from graftwork.errors import RunError
 from graftwork.report.files import read_files
 from graftwork_train.nn.hf import load_card, load_model
+from graftwork_train.probe import TEXT, probe_tokens
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.grow import grow
 
@@ -37,6 +40,17 @@ def test_the_probe_says_how_far_the_scores_moved(job, model):
     assert outcome.metrics["max_logit_difference"] > 1e-2
     assert outcome.metrics["probe_loss"] != outcome.metrics["probe_loss_before"]
     assert "the loss went from" in outcome.notes[-1]
+
+
+def test_the_probe_reads_text_where_the_model_has_a_tokenizer(job, model, tokens):
+    small = model()
+    plain = _perform(job(STAGE, ("from", small))).metrics["probe_loss_before"]
+    shutil.copy(tokens().path / "tokenizer.json", small.path)
+    ids = probe_tokens(small.path, vocab=320, context=64)
+    assert bytes(ids[0].tolist()).decode() == TEXT[:64]
+    work = job(STAGE, ("from", small))
+    assert _perform(work).metrics["probe_loss_before"] != plain
+    assert (work.out / "tokenizer.json").is_file()
 
 
 def test_the_cursor_and_the_tokenizer_are_kept_and_the_optimizer_is_not(job, model):
