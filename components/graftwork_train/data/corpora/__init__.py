@@ -1,0 +1,24 @@
+"""Where text comes from: one file per source, found by the class of its word."""
+
+from graftwork_train.data.corpora import (
+    artifact,
+    huggingface,
+    jsonl,
+    parquet,
+    stdlib,
+    text,
+)
+from graftwork_train.data.corpora.base import Part, documents, parts, read
+
+__all__ = [
+    "Part",
+    "artifact",
+    "documents",
+    "huggingface",
+    "jsonl",
+    "parquet",
+    "parts",
+    "read",
+    "stdlib",
+    "text",
+]

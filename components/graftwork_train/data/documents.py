@@ -1,0 +1,166 @@
+"""What flows from a corpus to a method: documents, what was broken on the way, and batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import xxhash
+
+from graftwork.errors import RunError
+
+# A batch is large enough to spread the cost of a call, and small enough to be held many times.
+BATCH_DOCUMENTS = 512
+BATCH_CHARACTERS = 2_000_000
+EXAMPLES = 5
+# From this many lines on, a corpus that is mostly broken fails without being read to its end.
+SURE_AFTER = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text. `id` is stable: corpus, file and place in the file."""
+
+    id: str
+    text: str
+    domain: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A line or a file that could not be read: a countable reason, and what exactly is wrong."""
+
+    reason: str
+    where: str
+    detail: str = ""
+    level: Literal["line", "file"] = "line"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail or self.reason.replace('_', ' ')}"
+
+
+Item = Document | Broken
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents of one corpus in their order, with what was broken between them."""
+
+    corpus: str
+    documents: tuple[Document, ...]
+    broken: tuple[Broken, ...] = ()
+    files: int = 0
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents' texts."""
+        return [document.text for document in self.documents]
+
+    @property
+    def digest(self) -> int:
+        """A sum over documents, so that it does not depend on how they fall into batches."""
+        whole = (xxhash.xxh3_128_intdigest(f"{d.id}\0{d.text}".encode()) for d in self.documents)
+        return sum(whole) % 2**128
+
+
+def batched(corpus: str, items: Iterable[Item]) -> Iterator[Batch]:
+    """Put items into batches of bounded size, order kept."""
+    documents: list[Document] = []
+    broken: list[Broken] = []
+    characters = 0
+    for item in items:
+        if isinstance(item, Broken):
+            broken.append(item)
+        else:
+            documents.append(item)
+            characters += len(item.text)
+        if len(documents) + len(broken) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield Batch(corpus, tuple(documents), tuple(broken))
+            documents, broken, characters = [], [], 0
+    if documents or broken:
+        yield Batch(corpus, tuple(documents), tuple(broken))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one corpus gave: counts, broken ones by reason, and a digest of all that was read.
+
+    Attributes:
+        corpus: Its name in the spec.
+        uri: Where it lies, for messages.
+        limit: Share of lines, and of files, that may be broken.
+        files: Files that were opened.
+    """
+
+    corpus: str
+    uri: str
+    limit: float
+    files: int = 0
+    documents: int = 0
+    digest: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    _levels: Counter[str] = field(default_factory=Counter)
+
+    def add(self, documents: int, digest: int, broken: Iterable[Broken]) -> None:
+        """Count one batch.
+
+        Raises:
+            RunError: more than half of many lines are broken, so that reading on is no use.
+        """
+        self.documents += documents
+        self.digest = (self.digest + digest) % 2**128
+        for item in broken:
+            self.broken[item.reason] += 1
+            # A document without text is nothing to learn from, and nobody's mistake.
+            if item.reason != "empty":
+                self._levels[item.level] += 1
+                if len(self.examples) < EXAMPLES:
+                    self.examples.append(str(item))
+        lines = self.documents + self._levels["line"]
+        if lines >= SURE_AFTER and self._levels["line"] > max(self.limit, 0.5) * lines:
+            self._fail("line", lines)
+
+    def check(self) -> None:
+        """Judge the corpus when all of it has been read.
+
+        Raises:
+            RunError: it holds no document, or more than its limit is broken.
+        """
+        lines = self.documents + self._levels["line"]
+        for level, count in (("file", self.files), ("line", lines)):
+            if self._levels[level] > self.limit * count:
+                self._fail(level, count)
+        if not self.documents:
+            raise RunError(
+                f"corpus {self.corpus}: no document in {self.uri}{self._listing()}",
+                "Check the uri, and that the files hold text under the name given by 'text'.",
+            )
+
+    @property
+    def summary(self) -> str:
+        """Digest of what was read, for the record."""
+        return f"{self.digest:032x}"
+
+    def _fail(self, level: str, count: int) -> None:
+        share = self._levels[level] / max(count, 1)
+        raise RunError(
+            f"corpus {self.corpus}: {self._levels[level]:,} of {count:,} {level}s in {self.uri} "
+            f"are broken ({share:.1%}; broken_limit is {self.limit:.1%}){self._listing()}",
+            f"Mend the {level}s, or raise the corpus's 'broken_limit' to read the others.",
+        )
+
+    def _listing(self) -> str:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in self.broken.most_common())
+        return "".join(f"\n      {line}" for line in ([counts] if counts else []) + self.examples)
+
+
+def broken_metrics(tallies: Iterable[Tally]) -> dict[str, float]:
+    """`broken/<reason>` over all corpora."""
+    total: Counter[str] = Counter()
+    for tally in tallies:
+        total.update(tally.broken)
+    return {f"broken/{reason}": float(total[reason]) for reason in sorted(total)}

@@ -1,0 +1,134 @@
+"""From a stream of documents to shards: encode, split, pack, write; memory stays flat."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from graftwork_train.data.documents import Batch
+from graftwork_train.data.packing import Packer
+from graftwork_train.data.shards import Ids, Index, Packing, ShardWriter, Split
+from graftwork_train.data.split import Splitter
+from graftwork_train.data.stream import Arrays, Stream
+from graftwork_train.data.tokenizer import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Function of a batch for `Stream.map`: tokens, and what deciding on the split needs."""
+
+    encoder: Encoder
+
+    def __call__(self, batch: Batch) -> Arrays:
+        """Arrays: ids (total,), and per document lengths, marks, bytes and domains."""
+        texts = batch.texts
+        data = [text.encode() for text in texts]
+        ids, lengths = self.encoder.encode(texts)
+        return {
+            "ids": ids.astype(np.uint32),
+            "lengths": lengths,
+            "marks": np.array([xxhash.xxh3_64_intdigest(one) for one in data], np.uint64),
+            "bytes": np.array([len(one) for one in data], np.int64),
+            "domains": np.array([document.domain for document in batch.documents]),
+        }
+
+
+@dataclass(slots=True)
+class Shards:
+    """What was written.
+
+    Attributes:
+        index: The artifact's index.
+        bytes: Bytes of text by domain.
+        tokens: Tokens of text by domain, without ends of documents.
+        cut: Documents that no single row holds whole, by domain and split.
+        empty: Documents without a token.
+        single: Domains of one text only, whose end is held out.
+    """
+
+    index: Index
+    bytes: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    cut: Counter[tuple[str, Split]] = field(default_factory=Counter)
+    empty: int = 0
+    single: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How shards are to be made."""
+
+    folder: Path
+    context: int
+    packing: Packing
+    held_out: float
+
+
+def write_shards(stream: Stream, encoder: Encoder, plan: Plan) -> Shards:
+    """Encode all documents and write the artifact's shards and index.
+
+    Raises:
+        graftwork.errors.RunError: a source is broken, empty or changes; an id is too large.
+    """
+    work = _Work(encoder, plan)
+    for arrays in stream.map(Encode(encoder), "tokenizing"):
+        work.add(arrays)
+    return work.close()
+
+
+class _Work:
+    """The state of one pass: the splitter, and one packer for each domain and split."""
+
+    def __init__(self, encoder: Encoder, plan: Plan) -> None:
+        self._plan = plan
+        self._writer = ShardWriter(
+            plan.folder, encoder.vocab, encoder.eos, plan.context, plan.packing
+        )
+        self._splitter = Splitter(plan.held_out, encoder.eos)
+        self._packers: dict[tuple[str, Split], Packer] = {}
+        self._bytes: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._empty = 0
+
+    def add(self, arrays: Arrays) -> None:
+        """Split and pack one batch."""
+        decided: dict[tuple[str, Split], list[Ids]] = defaultdict(list)
+        ids = arrays["ids"].astype(np.int64)
+        ends = np.cumsum(arrays["lengths"]).tolist()
+        start = 0
+        columns = (arrays[name].tolist() for name in ("domains", "marks", "bytes"))
+        for domain, mark, size, end in zip(*columns, ends, strict=True):
+            self._bytes[domain] += size
+            self._tokens[domain] += end - start - 1
+            if end - start < 2:
+                self._empty += 1
+            else:
+                for split, tokens in self._splitter.place(domain, mark, ids[start:end]):
+                    decided[domain, split].append(tokens)
+            start = end
+        for key, documents in decided.items():
+            self._packer(*key).add(documents)
+
+    def close(self) -> Shards:
+        """Write what is left and the index."""
+        single = []
+        for domain, placed in self._splitter.finish():
+            for split, tokens in placed:
+                self._packer(domain, split).add([tokens])
+            single += [domain] if placed[-1][0] == "held_out" else []
+        for packer in self._packers.values():
+            packer.close()
+        cut = Counter({key: packer.cut for key, packer in self._packers.items()})
+        index = self._writer.close()
+        return Shards(index, self._bytes, self._tokens, cut, self._empty, tuple(single))
+
+    def _packer(self, domain: str, split: Split) -> Packer:
+        if (domain, split) not in self._packers:
+            plan = self._plan
+            packer = Packer(self._writer, split, domain, plan.context, plan.packing)
+            self._packers[domain, split] = packer
+        return self._packers[domain, split]

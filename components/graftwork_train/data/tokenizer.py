@@ -1,0 +1,197 @@
+"""Tokenizers: bytes, byte-level BPE trained on the stage's documents, or a file.
+
+Each is saved as `tokenizer.json` and `tokenizer_config.json`, so that transformers' AutoTokenizer
+reads it and gives the same ids. Text never turns into a special token, whatever it spells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from graftwork import store
+from graftwork.errors import RunError
+from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
+from graftwork.spec.resources import Storage
+from graftwork_train.data.sample import sample_texts
+from graftwork_train.data.shards import Ids, TokenShards
+from graftwork_train.data.stream import Stream
+
+EOS = "<|endoftext|>"
+FILE = "tokenizer.json"
+# How well-known tokenizers call the end of a document, in the order they are looked for.
+_ENDS = (EOS, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[SEP]")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A tokenizer that can be sent to another process.
+
+    Attributes:
+        text: The tokenizer as JSON.
+        vocab: Entries of the models' vocabulary; every id is below it.
+        eos: Id of the token that ends a document.
+        eos_token: That token's name.
+        plain: One token a byte, its value the id.
+    """
+
+    text: str
+    vocab: int
+    eos: int
+    eos_token: str
+    plain: bool = False
+
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
+        """Token ids of the texts, end to end, each closed by eos.
+
+        Returns:
+            ids: int64 (total,).
+            lengths: int64 (texts,), eos included.
+        """
+        if self.plain:
+            return _encode_bytes(texts, self.eos)
+        encodings = _load(self.text).encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        for one in ids:
+            one.append(self.eos)
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())), lengths
+
+    def save(self, folder: Path, context: int) -> None:
+        """Write the files that AutoTokenizer reads."""
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": self.eos_token,
+            "pad_token": self.eos_token,
+            "model_max_length": context,
+            "clean_up_tokenization_spaces": False,
+        }
+        (folder / FILE).write_text(self.text + "\n", encoding="utf-8")
+        text = json.dumps(config, indent=1) + "\n"
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Makings:
+    """What tokenizers are made from.
+
+    Attributes:
+        stream: The stage's documents, which a trained one learns from.
+        storage: Where files lie.
+        prepared: Folder of the tokens artifact whose tokenizer is taken over.
+    """
+
+    stream: Stream
+    storage: Storage
+    prepared: Path | None = None
+
+
+@singledispatch
+def build(word: object, makings: Makings) -> Encoder:
+    """The tokenizer that the word names.
+
+    Raises:
+        RunError: it cannot be read, or has more entries than the word's vocabulary.
+    """
+    raise TypeError(f"no tokenizer for {type(word).__name__}")
+
+
+@build.register
+def build_bytes(word: ByteTokenizer, makings: Makings) -> Encoder:
+    """One token a byte: ids 0 to 255 are the bytes' values, 256 ends a document."""
+    return Encoder(_byte_level().to_str(), word.size, 256, EOS, plain=True)
+
+
+@build.register
+def build_bpe(word: TrainedBpe, makings: Makings) -> Encoder:
+    """Byte-level BPE, trained on a sample spread over the domains; the same for the same text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=word.vocab,
+        special_tokens=[EOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sample_texts(makings.stream, word.sample), trainer)
+    return Encoder(tokenizer.to_str(), word.vocab, tokenizer.get_vocab()[EOS], EOS)
+
+
+@build.register
+def read_tokenizer(word: TokenizerFile, makings: Makings) -> Encoder:
+    """A `tokenizer.json`; one without an end token gets one, if the vocabulary has room."""
+    with store.open_file(word.file, "rb", makings.storage) as file:
+        data = file.read()
+    try:
+        tokenizer = Tokenizer.from_str(data.decode())
+    except Exception as error:  # the library raises bare Exceptions
+        raise RunError(
+            f"{word.file} is not a tokenizer: {error}",
+            "Give a tokenizer.json of the Hugging Face tokenizers library.",
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    end = next((name for name in _ENDS if name in known), EOS)
+    tokenizer.add_special_tokens([end])
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    largest = max(known.values())
+    if largest >= word.vocab:
+        raise RunError(
+            f"{word.file} has ids up to {largest}, but 'vocab' is {word.vocab}",
+            f"Set the tokenizer's 'vocab' to {largest + 1} or more.",
+        )
+    return Encoder(tokenizer.to_str(), word.vocab, known[end], end)
+
+
+@build.register
+def take_over(word: TokenizerFrom, makings: Makings) -> Encoder:
+    """The tokenizer of an earlier prepare stage, with its vocabulary and its end token."""
+    if makings.prepared is None:
+        raise AssertionError("the step has no tokens to take the tokenizer from")
+    shards = TokenShards.open(makings.prepared)
+    text = (makings.prepared / FILE).read_text(encoding="utf-8").rstrip("\n")
+    name = Tokenizer.from_str(text).id_to_token(shards.eos) or EOS
+    return Encoder(text, shards.vocab, shards.eos, name, text == _byte_level().to_str())
+
+
+@lru_cache(maxsize=2)
+def _load(text: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _encode_bytes(texts: Sequence[str], eos: int) -> tuple[Ids, Ids]:
+    data = [text.encode() for text in texts]
+    lengths = np.fromiter(map(len, data), np.int64, len(data)) + 1
+    # The zero byte after each text is room for eos; a text itself never holds one.
+    ids = np.frombuffer(b"\0".join([*data, b""]), np.uint8).astype(np.int64)
+    ids[np.cumsum(lengths) - 1] = eos
+    return ids, lengths
+
+
+def _byte_level() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(vocab=_byte_vocabulary(), merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([EOS])
+    return tokenizer
+
+
+def _byte_vocabulary() -> dict[str, int]:
+    """Byte-level BPE's printable stand-ins for the bytes, by the bytes' values.
+
+    Printable Latin-1 characters stand for themselves, the others, in order, for 256 and on.
+    """
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    stand_ins = iter(range(256, 512))
+    return {chr(b if b in printable else next(stand_ins)): b for b in range(256)}

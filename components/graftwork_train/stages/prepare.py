@@ -1,0 +1,115 @@
+"""The stage `prepare`: documents into packed shards of tokens, with a held-out part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from graftwork.errors import RunError
+from graftwork.spec.data import TokenizerFrom
+from graftwork.spec.stages import Prepare
+from graftwork_train.data.documents import broken_metrics
+from graftwork_train.data.encode import Plan, Shards, write_shards
+from graftwork_train.data.shards import Split
+from graftwork_train.data.stream import Stream, sources_of
+from graftwork_train.data.tokenizer import Makings, build
+from graftwork_train.job import SUMMARY, Job, Outcome
+from graftwork_train.stages.base import perform
+
+
+@perform.register
+def prepare(body: Prepare, job: Job) -> Outcome:
+    """Build the tokenizer, then encode, split and pack all documents.
+
+    Raises:
+        RunError: a source is empty or broken beyond its limit, or nothing is left to train on.
+    """
+    workers = job.step.pool.workers
+    sources = sources_of(job, body.from_, several=workers > 1)
+    stream = Stream(sources, job.step.storage, workers, job)
+    encoder = build(body.tokenizer, Makings(stream, job.step.storage, _prepared(body, job)))
+    encoder.save(job.out, body.context)
+    plan = Plan(job.out, body.context, body.packing, body.held_out)
+    shards = write_shards(stream, encoder, plan)
+    metrics = _metrics(shards, body.context) | broken_metrics(stream.tallies.values())
+    if not metrics["sequences"]:
+        raise RunError("the documents hold no text to train on", "Give more or longer documents.")
+    notes = _notes(shards, body)
+    summary = {"tables": [_table(shards)], "notes": list(notes)}
+    (job.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return Outcome(metrics=metrics, workers=workers, sources=stream.sources, notes=notes)
+
+
+def _prepared(body: Prepare, job: Job) -> Path | None:
+    """Folder of the stage whose tokenizer is taken over, if there is one."""
+    taken = isinstance(body.tokenizer, TokenizerFrom)
+    return job.artifact("tokenizer.from").path if taken else None
+
+
+def _metrics(shards: Shards, context: int) -> dict[str, float]:
+    total = _totals(shards, "train")
+    held = _totals(shards, "held_out")
+    rows = total["sequences"] + held["sequences"]
+    documents = total["documents"] + held["documents"]
+    metrics = {
+        "tokens": total["tokens"],
+        "documents": documents,
+        "sequences": total["sequences"],
+        "held_out_tokens": held["tokens"],
+        "held_out_documents": held["documents"],
+        "held_out_sequences": held["sequences"],
+        "bytes_per_token": sum(shards.bytes.values()) / max(sum(shards.tokens.values()), 1),
+        "utilisation": _filled(shards, context) / max(rows * (context + 1), 1),
+        "documents_cut": sum(shards.cut.values()) / max(documents, 1),
+    }
+    for domain, parts in shards.index.domains.items():
+        metrics[f"tokens/{domain}"] = parts["train"].tokens
+        metrics[f"held_out_tokens/{domain}"] = parts["held_out"].tokens
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _totals(shards: Shards, split: Split) -> dict[str, int]:
+    parts = [by_split[split] for by_split in shards.index.domains.values()]
+    return {
+        "tokens": sum(part.tokens for part in parts),
+        "documents": sum(part.documents for part in parts),
+        "sequences": sum(part.sequences for part in parts),
+    }
+
+
+def _filled(shards: Shards, context: int) -> int:
+    """Positions of all rows that hold a token; neighbours in a stream share one."""
+    shared = shards.index.packing == "concatenate"
+    return sum(
+        part.tokens + (part.sequences - 1 if shared else 0)
+        for parts in shards.index.domains.values()
+        for part in parts.values()
+        if part.sequences
+    )
+
+
+def _table(shards: Shards) -> dict[str, object]:
+    rows = []
+    for domain, parts in shards.index.domains.items():
+        train, held = parts["train"], parts["held_out"]
+        documents = train.documents + held.documents
+        cut = shards.cut[domain, "train"] + shards.cut[domain, "held_out"]
+        density = round(shards.bytes[domain] / max(shards.tokens[domain], 1), 2)
+        counts = [documents, train.tokens, held.tokens, train.sequences, held.sequences]
+        rows.append([domain, *counts, density, f"{cut / max(documents, 1):.1%}"])
+    columns = ["domain", "documents", "tokens", "held-out tokens", "sequences"]
+    columns += ["held-out sequences", "bytes per token", "documents cut"]
+    return {"title": "Tokens by domain", "columns": columns, "rows": rows}
+
+
+def _notes(shards: Shards, body: Prepare) -> tuple[str, ...]:
+    notes = [
+        f"Domain {domain} is one text; its last {body.held_out:.1%} are held out."
+        for domain in shards.single
+    ]
+    for domain, parts in shards.index.domains.items():
+        if not parts["held_out"].sequences:
+            notes.append(f"Domain {domain} is too short to hold anything out.")
+    if shards.empty:
+        notes.append(f"{shards.empty} documents gave no token and were left out.")
+    return tuple(notes)
