@@ -8,7 +8,9 @@ costs hardly more than starting Python.
 from __future__ import annotations
 
 import html
+import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,9 +51,11 @@ def run_step(
     metrics: MetricsOutput,
     report: Output,
     summary: Output,
-    execute: Execute = run_child,
+    execute: Execute | None = None,
 ) -> str:
     """Run one step, or skip it, and fill KFP's outputs.
+
+    `execute` does the work; by default a child process, or a RayJob in a pod of a pipeline.
 
     Returns:
         The artifact's URI, or `skipped: …` where a condition is not met.
@@ -64,6 +68,8 @@ def run_step(
         with stoppable():
             step = read_step(step_json)
             emit("start", step.name, kind=step.spec.kind)
+            if execute is None:
+                step, execute = place(step)
             store = Store(step.storage)
             reason = skip_reason(step, store)
             if reason:
@@ -75,6 +81,20 @@ def run_step(
         _fail(step, error)
     except Stopped as stop:
         raise SystemExit(128 + stop.number) from None
+
+
+def place(step: Step) -> tuple[Step, Execute]:
+    """Where the work is done: here, or on the cluster whose pod this is.
+
+    Raises:
+        RunError: the pod may not read what it needs of its cluster.
+    """
+    if "KFP_POD_NAME" not in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return step, run_child
+    # The Kubernetes client takes a second to import, which a local step must not pay.
+    cluster = importlib.import_module("graftwork.cluster.execute")
+    placed: tuple[Step, Execute] = cluster.on_cluster(step)
+    return placed
 
 
 def read_step(text: str) -> Step:

@@ -30,11 +30,6 @@ class StepPod:
     retried: bool
 
 
-def in_pipeline() -> bool:
-    """Whether this process is a step of a run on a cluster."""
-    return POD_NAME in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
-
-
 def step_pod(api: Api) -> StepPod:
     """The pod that this process runs in.
 

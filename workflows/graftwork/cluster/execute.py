@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from graftwork.cluster.api import Api
 from graftwork.cluster.context import step_pod
 from graftwork.cluster.follow import follow
+from graftwork.cluster.object_store import complete_storage, take_credentials
 from graftwork.cluster.rayjob import ray_job
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
 
 
-def run_ray_job(step: Step, lease: Lease) -> int:
-    """Run the step's stage as a RayJob of this pod's namespace; 0 when it has succeeded.
+def on_cluster(step: Step) -> tuple[Step, Callable[[Step, Lease], int]]:
+    """The step with its storage as the cluster has it, and what runs it there.
 
     Raises:
-        graftwork.errors.RunError: the job failed or the run was terminated, and why.
+        graftwork.errors.RunError: the pod's service account may not read what it needs.
     """
     api = Api.in_pod()
-    pod = step_pod(api)
-    manifest = ray_job(
-        step, run_id=pod.run_id, namespace=api.namespace, owner=pod.workflow.reference()
-    )
-    store = Store(step.storage)
-    follow(
-        api,
-        manifest,
-        workflow=pod.workflow.name,
-        retried=pod.retried,
-        archive=lambda text: store.write_log(pod.run_id, step.name, text),
-        write=_write,
-    )
-    return 0
+    completed = complete_storage(step, api)
+    take_credentials(completed.storage, api)
+
+    def run_ray_job(step: Step, lease: Lease) -> int:
+        pod = step_pod(api)
+        manifest = ray_job(
+            step, run_id=pod.run_id, namespace=api.namespace, owner=pod.workflow.reference()
+        )
+        store = Store(step.storage)
+        follow(
+            api,
+            manifest,
+            workflow=pod.workflow.name,
+            retried=pod.retried,
+            archive=lambda text: store.write_log(pod.run_id, step.name, text),
+            write=_write,
+        )
+        return 0
+
+    return completed, run_ray_job
 
 
 def _write(text: str) -> None:
