@@ -1,0 +1,1 @@
+"""The training engine: data, step, checkpoints and curve, on Ray Train."""

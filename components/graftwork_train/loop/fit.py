@@ -1,0 +1,76 @@
+"""`fit`: the one way in which every stage trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from graftwork.spec.stages import Training
+from graftwork_train.job import Job, Outcome
+from graftwork_train.loop import ray
+from graftwork_train.loop.artifact import write_artifact
+from graftwork_train.loop.checkpoint import Checkpoints
+from graftwork_train.loop.masks import Masks, density
+from graftwork_train.loop.plan import Start, make_plan
+from graftwork_train.loop.step import Place
+from graftwork_train.loop.stop import StopRequest
+from graftwork_train.loop.worker import Trained, Worker
+from graftwork_train.nn import Decoder
+from graftwork_train.nn.hf import fill
+
+
+def fit(
+    job: Job,
+    word: Training,
+    model: Decoder,
+    *,
+    start: Start | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+) -> Outcome:
+    """Train a model as the word says, and write the artifact into `job.out`.
+
+    Args:
+        job: The step at work; its inputs `data` and `replay.data` are read here.
+        word: The stage's parameters.
+        model: With the weights to begin with; trained in place.
+        start: Where training begins, besides the weights. Default: at the data's beginning, with
+            a fresh optimizer.
+        masks: Boolean masks by the tensors' names on disk; False is held at exactly zero. The
+            caller writes them beside the model, if they are to be kept.
+
+    Raises:
+        RunError: data and model do not fit together, the loss is not finite any more, or a
+            worker died.
+        CorruptArtifactError: the tokens are not what was written.
+    """
+    start = start or Start()
+    Masks(model, masks).on_weights()
+    plan = make_plan(
+        job,
+        word,
+        model.architecture,
+        vocab=model.vocab,
+        longest=model.context,
+        start=start,
+        density=density(model.architecture, masks),
+    )
+
+    def work(place: Place) -> Trained:
+        return Worker(plan, model, masks, start.state, place).run()
+
+    with StopRequest(plan.scratch).watch():
+        trained = ray.run(
+            work,
+            workers=plan.workers,
+            cores=plan.cores,
+            gpu=plan.gpu,
+            results=plan.scratch / "ray",
+        )
+    if trained.stopped:
+        raise AssertionError("a request to stop ends the process once its checkpoint is written")
+    model.cpu()
+    fill(model, trained.weights, job.step.name)
+    outcome = write_artifact(job, plan, model, trained, start)
+    Checkpoints(plan.scratch, plan.identity).clear()
+    return outcome

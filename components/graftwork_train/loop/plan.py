@@ -1,0 +1,241 @@
+"""What a training is going to do, checked before any worker is held."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from graftwork.errors import RunError
+from graftwork.spec.model import Architecture
+from graftwork.spec.stages import Continue, Replay, Training
+from graftwork.units import format_number
+from graftwork_train.data.shards import TokenShards
+from graftwork_train.job import Job
+from graftwork_train.loop.loader import Loader, Source
+
+# Micro-batches beyond this many tokens gain nothing on a CPU and lose the cache.
+CPU_TOKENS = 8192
+# Of a worker's memory; the rest is the weights' copies, the data and the libraries.
+ACTIVATION_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a training begins, besides its weights.
+
+    Attributes:
+        cursor: Sequences of each tokens artifact that were consumed before, by fingerprint.
+        state: Tensors of the optimizer to go on with, as its `state` gave them.
+    """
+
+    cursor: Mapping[str, int] = field(default_factory=dict)
+    state: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All numbers of a training, and where its files lie; the same for every worker.
+
+    Attributes:
+        name: The step's name, for progress.
+        identity: The step's fingerprint; a checkpoint of another one is not used.
+        word: The stage's parameters.
+        seed: Of the data's order.
+        steps: Optimizer steps.
+        batch: Sequences of a step, over all workers.
+        replayed: Of them, how many are older data.
+        micro: Sequences that a worker holds at once.
+        workers: How many.
+        cores: CPU cores of a worker.
+        gpu: Whether workers compute on GPUs.
+        context: Tokens of a sequence.
+        data, replay: Folders of tokens.
+        cursor: Sequences of `data` that were consumed before.
+        flops_per_token: Of training; masked weights are not counted.
+        scratch: Folder for checkpoints.
+    """
+
+    name: str
+    identity: str
+    word: Training
+    seed: int
+    steps: int
+    batch: int
+    replayed: int
+    micro: int
+    workers: int
+    cores: int
+    gpu: bool
+    context: int
+    data: Path
+    replay: Path | None
+    cursor: int
+    flops_per_token: float
+    scratch: Path
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one step trains on."""
+        return self.batch * self.context
+
+    def loader(self) -> Loader:
+        """The data, opened."""
+        new = Source(TokenShards.open(self.data), self.seed, self.cursor)
+        older = Source(TokenShards.open(self.replay), self.seed) if self.replay else None
+        return Loader(new, self.batch, self.word.document_mask, older, self.replayed)
+
+
+def make_plan(
+    job: Job,
+    word: Training,
+    architecture: Architecture,
+    *,
+    vocab: int,
+    longest: int,
+    start: Start,
+    density: float = 1.0,
+) -> Plan:
+    """Resolve and check everything.
+
+    Args:
+        job: The step at work.
+        word: The stage's parameters.
+        architecture: The model's shape.
+        vocab: The model's vocabulary.
+        longest: The longest sequence that the model was made for.
+        start: Where training begins.
+        density: Share of the blocks' linear weights that is not masked.
+
+    Raises:
+        RunError: data and model do not fit together, or there is nothing to train on or with.
+    """
+    work = job.step.work
+    if work is None:
+        raise AssertionError("the plan gives every training step its work")
+    data = job.artifact("data").path.resolve()
+    shards = TokenShards.open(data)
+    _check_data(shards, "data", vocab, longest, work.context)
+    replay = getattr(word, "replay", None)
+    older = _replay(job, replay, vocab, longest, work.context)
+    replayed = round(replay.share * work.sequences) if replay else 0
+    steps = _steps(work.steps, work.epochs, shards.total("train"), work.sequences - replayed)
+    pool = job.step.pool
+    _check_batch(work.sequences, replayed, pool.workers, replay)
+    gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
+    per_worker = work.sequences // pool.workers
+    automatic = micro_batch(architecture, vocab, work.context, per_worker, _memory(job, gpu), gpu)
+    cursor = start.cursor.get(job.step.one("data").fingerprint, 0)
+    goes_on = not isinstance(word, Continue) or word.data_cursor == "continue"
+    return Plan(
+        name=job.step.name,
+        identity=job.step.fingerprint,
+        word=word,
+        seed=job.step.seed,
+        steps=steps,
+        batch=work.sequences,
+        replayed=replayed,
+        micro=min(word.micro_batch or automatic, per_worker),
+        workers=pool.workers,
+        cores=pool.cpus_per_worker,
+        gpu=gpu,
+        context=work.context,
+        data=data,
+        replay=older,
+        cursor=cursor if goes_on else 0,
+        flops_per_token=architecture.flops_per_token(vocab, work.context, density=density),
+        scratch=job.scratch.resolve(),
+    )
+
+
+def _replay(job: Job, replay: Replay | None, vocab: int, longest: int, context: int) -> Path | None:
+    if replay is None:
+        return None
+    path = job.artifact("replay.data").path.resolve()
+    _check_data(TokenShards.open(path), "replay.data", vocab, longest, context)
+    return path
+
+
+def _check_data(shards: TokenShards, role: str, vocab: int, longest: int, context: int) -> None:
+    if not shards.total("train"):
+        raise RunError(
+            f"{role}: the tokens hold no sequence to train on",
+            "Prepare more text; a sequence needs at least two tokens outside the held-out part.",
+        )
+    if shards.vocab != vocab:
+        raise RunError(
+            f"{role}: the tokens are of a vocabulary of {shards.vocab}, the model has {vocab}",
+            "Prepare the data with the tokenizer that the model was trained with.",
+        )
+    if shards.context != context:
+        raise RunError(
+            f"{role}: its sequences have {shards.context} tokens, but {context} are planned",
+            "Prepare all data of a stage with the same context.",
+        )
+    if shards.context > longest:
+        raise RunError(
+            f"{role}: sequences have {shards.context} tokens, the model was made for {longest}",
+            f"Prepare the data with a context of at most {longest}.",
+        )
+
+
+def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) -> int:
+    if steps is None:
+        steps = round((epochs or 0) * sequences / fresh) if fresh else 0
+    if steps < 1:
+        told = f"{epochs:g} epochs of {sequences} sequences" if epochs else f"{steps} steps"
+        raise RunError(
+            f"the budget of {told} is less than one batch of {fresh} new sequences",
+            "Raise the budget or lower the batch.",
+        )
+    return steps
+
+
+def _check_batch(batch: int, replayed: int, workers: int, replay: Replay | None) -> None:
+    if batch % workers:
+        near = max(1, round(batch / workers)) * workers
+        raise RunError(
+            f"a batch of {batch} sequences cannot be divided among {workers} workers",
+            f"Use a batch of {near} sequences, or a number of workers that divides {batch}.",
+        )
+    if replay is not None and not 0 < replayed < batch:
+        raise RunError(
+            f"a share of {replay.share:.3g} of {batch} sequences replays {replayed} of them",
+            "Choose batch and share so that at least one sequence is replayed and one is new.",
+        )
+
+
+def micro_batch(
+    architecture: Architecture, vocab: int, context: int, sequences: int, memory: int, gpu: bool
+) -> int:
+    """How many sequences a worker holds at once; the same on every machine of the same size.
+
+    Raises:
+        RunError: not even the weights fit.
+    """
+    weights = architecture.training_bytes(vocab, context, 0)
+    each = architecture.training_bytes(vocab, context, 1) - weights
+    if weights > memory:
+        raise RunError(
+            f"weights, gradients and moments take {format_number(weights)} bytes, a worker has "
+            f"{format_number(memory)}",
+            "Use a pool with more memory, or a smaller model.",
+        )
+    fitting = max(1, int((memory - weights) * ACTIVATION_SHARE / each))
+    if not gpu:
+        fitting = min(fitting, max(1, CPU_TOKENS // context))
+    return min(fitting, sequences)
+
+
+def _memory(job: Job, gpu: bool) -> int:
+    """Bytes of a worker: the pool's, else its share of the machine's."""
+    if gpu:
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    if job.step.pool.memory is not None:
+        return job.step.pool.memory
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total // job.step.pool.workers

@@ -1,0 +1,228 @@
+"""The training loop of one worker, from its weights to its last checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graftwork import progress
+from graftwork.errors import RunError
+from graftwork_train.data.shards import TokenShards
+from graftwork_train.loop.checkpoint import Checkpoint, Checkpoints
+from graftwork_train.loop.held_out import HeldOut, held_out_loss
+from graftwork_train.loop.masks import Masks
+from graftwork_train.loop.meter import Meter, Point
+from graftwork_train.loop.plan import Plan
+from graftwork_train.loop.step import Engine, Place, all_sum
+from graftwork_train.loop.stop import StopRequest
+from graftwork_train.nn import Decoder
+from graftwork_train.nn.hf import Tensors, fill
+from graftwork_train.optimizers import build
+from graftwork_train.schedules import rate
+
+MODEL, OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training gives back, on the host.
+
+    Attributes:
+        weights: By the parameters' names.
+        state: The optimizer's tensors.
+        curve: Points of training and of held-out loss.
+        held_out: At the end; None where nothing is held out, or the training was stopped.
+        seconds: Training time over all attempts.
+        notes: What happened on the way.
+        stopped: Whether it was asked to end before its last step.
+    """
+
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+    curve: list[Point]
+    held_out: HeldOut | None
+    seconds: float
+    notes: list[str]
+    stopped: bool = False
+
+
+class Worker:
+    """One worker at its training.
+
+    Args:
+        plan: The same for all workers.
+        model: With its weights; trained in place.
+        masks: Weights to hold at zero, by their names on disk.
+        state: The optimizer's tensors to go on with.
+        place: This worker's.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: Decoder,
+        masks: Mapping[str, Tensor] | None,
+        state: Mapping[str, Tensor] | None,
+        place: Place,
+    ) -> None:
+        if place.device.type == "cpu":
+            torch.set_num_threads(plan.cores)
+        self.plan, self.place, self.model = plan, place, model.to(place.device).train()
+        self.loader = plan.loader()
+        self.meter = Meter(plan, place)
+        self.checkpoints = Checkpoints(plan.scratch, plan.identity)
+        self.stop = StopRequest(plan.scratch)
+        self.asked = False
+        self.notes: list[str] = []
+        self.optimizer = build(plan.word.optimizer, dict(model.named_parameters()))
+        if state is not None:
+            self.optimizer.load(state)
+        self._shards = TokenShards.open(plan.data)
+        saved = self._restore()
+        self.step = saved.step if saved else 0
+        self.saved = self.step
+        weights_masks = Masks(self.model, masks)
+        weights_masks.on_weights()
+        micro = plan.micro
+        if saved and saved.details["workers"] == place.workers:
+            # Sums in another order give other bits: the attempt before decides.
+            micro = saved.details["micro"]
+        self.micro = micro
+        self.engine = Engine(self.model, self.optimizer, weights_masks, plan.word, micro, place)
+
+    def run(self) -> Trained:
+        """Train to the end, or until asked to stop.
+
+        Raises:
+            RunError: the loss is not finite any more.
+        """
+        if not self.step:
+            self._measure()
+        self.meter.pause()
+        while self.step < self.plan.steps:
+            self._advance()
+            if self.asked:
+                self._save()
+                return self._result(None, stopped=True)
+            if self.step % self.plan.word.checkpoint_every == 0 and self.step < self.plan.steps:
+                self._save()
+        measured = self._measure()
+        # Whoever asked while that was measured gets the last step's checkpoint, too.
+        if any(all_sum(self.place, float(self.stop.made()))):
+            self._save()
+            return self._result(None, stopped=True)
+        return self._result(measured)
+
+    def _advance(self) -> None:
+        word, place = self.plan.word, self.place
+        began = time.perf_counter()
+        batch = self.loader.read(self.step, place.rank, place.workers)
+        waited = time.perf_counter() - began
+        predicted, asked = all_sum(place, batch.predicted, float(self.stop.made()))
+        self.asked = asked > 0
+        value = rate(word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        result = self.engine.step(batch, max(1, round(predicted)), value)
+        self.step += 1
+        self.meter.add(result, waited)
+        # Looking at a CPU's results costs nothing; looking at a GPU's makes the host wait.
+        due = self.step % word.log_every == 0 or self.step == self.plan.steps
+        if due or place.device.type == "cpu":
+            self._check_finite()
+        if due:
+            self._report(self.meter.close(self.step, value))
+
+    def _check_finite(self) -> None:
+        if not self.engine.failed.item():
+            return
+        value = rate(self.plan.word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        raise RunError(
+            f"the gradient is not finite at step {self.step} of {self.plan.steps}, at a learning "
+            f"rate of {value:.3g}; no weight was updated with it",
+            "Lower the schedule's peak, give it a longer warmup, or train in fp32.",
+        )
+
+    def _report(self, point: Point) -> None:
+        if self.place.rank == 0:
+            progress.emit(
+                "progress",
+                self.plan.name,
+                done=self.step,
+                total=self.plan.steps,
+                unit="steps",
+                loss=point["loss"],
+                tokens_per_second=point["tokens_per_second"],
+            )
+
+    def _measure(self) -> HeldOut | None:
+        """Held-out loss now, as a point of the curve."""
+        measured = held_out_loss(
+            self.model,
+            self._shards,
+            document_mask=self.plan.word.document_mask,
+            place=self.place,
+        )
+        if measured is not None:
+            tokens = self.step * self.plan.tokens_per_step
+            point: Point = {
+                "step": self.step,
+                "tokens": tokens,
+                "flops": tokens * self.plan.flops_per_token,
+                "held_out_loss": measured.loss,
+            }
+            point |= {f"held_out_loss/{name}": loss for name, loss in measured.domains.items()}
+            self.meter.points.append(point)
+        return measured
+
+    def _save(self) -> None:
+        """Checkpoint, unless this step has one; only the first worker writes."""
+        if self.saved == self.step:
+            return
+        self._check_finite()
+        self.saved = self.step
+        if self.place.rank == 0:
+            tensors: Tensors = {MODEL + name: p for name, p in self.model.named_parameters()}
+            tensors |= {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
+            details = {
+                "curve": self.meter.points,
+                "seconds": self.meter.seconds,
+                "micro": self.micro,
+                "workers": self.place.workers,
+            }
+            self.checkpoints.save(self.step, tensors, details)
+        self.meter.pause()
+
+    def _restore(self) -> Checkpoint | None:
+        saved, notes = self.checkpoints.latest()
+        self.notes += notes
+        if saved is None:
+            return None
+        where = f"checkpoint of step {saved.step}"
+        parts = {
+            prefix: {
+                name.removeprefix(prefix): tensor
+                for name, tensor in saved.tensors.items()
+                if name.startswith(prefix)
+            }
+            for prefix in (MODEL, OPTIMIZER)
+        }
+        fill(self.model, parts[MODEL], where)
+        self.optimizer.load(parts[OPTIMIZER])
+        self.meter.points += saved.details["curve"]
+        self.meter.seconds = saved.details["seconds"]
+        self.notes.append(f"Went on from the {where}.")
+        return saved
+
+    def _result(self, held_out: HeldOut | None, *, stopped: bool = False) -> Trained:
+        return Trained(
+            weights={name: p.detach().cpu() for name, p in self.model.named_parameters()},
+            state={name: tensor.cpu() for name, tensor in self.optimizer.state().items()},
+            curve=self.meter.points,
+            held_out=held_out,
+            seconds=self.meter.seconds,
+            notes=self.notes,
+            stopped=stopped,
+        )

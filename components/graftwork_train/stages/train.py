@@ -1,0 +1,22 @@
+"""`train`: a model from scratch."""
+
+from __future__ import annotations
+
+from graftwork.spec.stages import Train
+from graftwork_train.data.shards import TokenShards
+from graftwork_train.job import Job, Outcome
+from graftwork_train.loop.fit import fit
+from graftwork_train.nn import Decoder
+from graftwork_train.stages.base import perform
+
+
+@perform.register
+def train(body: Train, job: Job) -> Outcome:
+    """Initialise from the step's seed, and train.
+
+    Raises:
+        RunError: as `fit`.
+    """
+    shards = TokenShards.open(job.artifact("data").path)
+    model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
+    return fit(job, body, model)
