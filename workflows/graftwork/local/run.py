@@ -10,20 +10,20 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from graftwork.artifact import Record
 from graftwork.child import Stopped, stoppable
-from graftwork.compile import compile_plan
 from graftwork.errors import RunError
 from graftwork.local import processes, ray_head
 from graftwork.local.display import Display, display_for
+from graftwork.local.handover import ERROR, KFP, write_plan
 from graftwork.local.summary import log_tail
 from graftwork.local.watch import Status, Watch
-from graftwork.plan import Plan
+from graftwork.plan import Plan, status
 from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.report import Result, Run, State, write_report
 from graftwork.results import read_result, report_path
@@ -92,28 +92,25 @@ class Outcome:
 
 
 def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
-    """Run the plan's pipeline by kfp.local, with its progress shown.
+    """Run by kfp.local what of the plan is not done yet, with its progress shown.
 
     Raises:
-        RunError: the storage refuses, or Ray does not start.
+        RunError: the storage refuses, Ray does not start, or the pipeline cannot be run.
     """
     started = datetime.now(UTC)
     store = Store(plan.steps[0].step.storage)
     name = f"{started:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     folder = run_folder(store, name)
-    ir = folder / "pipeline.ir.yaml"
-    with explained(str(folder)):
-        ir.write_text(compile_plan(_without_retries(plan)), encoding="utf-8")
-    runner = _Runner(plan, store, folder, name)
+    runner = Runner(plan, store, folder, name)
     stopped = 0
     try:
         with stoppable(), display_for(options.stream) as display:
-            runner.run(ir, display)
+            runner.run(display)
     except Stopped as stop:
         stopped = stop.number
     finally:
         processes.sweep(name)
-        shutil.rmtree(folder / "kfp", ignore_errors=True)
+        shutil.rmtree(folder / KFP, ignore_errors=True)
     statuses = runner.watch.finish(interrupted=bool(stopped))
     results = {
         planned.step.name: result_of(store, planned.step, status, folder / "logs")
@@ -132,11 +129,6 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
     with explained(str(page)):
         write_report(run, page)
     return Outcome(statuses, results, stopped, folder / "logs", page)
-
-
-def _without_retries(plan: Plan) -> Plan:
-    """The plan for this machine, where whoever waits would rather see why a stage has failed."""
-    return replace(plan, execution=plan.execution.model_copy(update={"retries": 0}))
 
 
 def result_of(store: Store, step: Step, status: Status, logs: Path) -> Result:
@@ -161,73 +153,97 @@ def run_folder(store: Store, name: str) -> Path:
     return folder
 
 
-class _Runner:
-    """One run: its processes and what is known of them."""
+class Runner:
+    """One run: its processes, and what is known of its steps."""
 
     def __init__(self, plan: Plan, store: Store, folder: Path, name: str) -> None:
         self.plan, self.store, self.folder, self.name = plan, store, folder, name
         steps = ((planned.step.name, planned.step.spec.kind) for planned in plan.steps)
         self.watch = Watch.of(folder / "progress.jsonl", steps)
-
-    def run(self, ir: Path, display: Display) -> None:
-        """Run the pipeline; a second time, if an input was corrupted and has been set aside."""
-        environment = {
+        self.environment = {
             **os.environ,
-            processes.VARIABLE: self.name,
+            processes.VARIABLE: name,
             PROGRESS: str(self.watch.path),
-            "GRAFTWORK_LOGS": str(self.folder / "logs"),
+            "GRAFTWORK_LOGS": str(folder / "logs"),
             "PYTHONUNBUFFERED": "1",
         }
-        workers = self._workers()
-        if workers > 1 and not environment.get("RAY_ADDRESS"):
-            environment["RAY_ADDRESS"] = ray_head.start(self.folder, workers, environment)
-        self._pipeline(ir, environment, display)
-        if self.watch.failed is not None and self.watch.failed.corrupt:
-            self._pipeline(ir, environment, display)
 
-    def _workers(self) -> int:
-        """Workers of the largest pool that a step still has to run on."""
-        wanted = [planned.step for planned in self.plan.steps if planned.step.pool.workers > 1]
-        return max(
-            (step.pool.workers for step in wanted if self.store.is_current(step) is None), default=1
-        )
+    def run(self, display: Display) -> None:
+        """Run what is not done; once more, if an input turns out corrupted and is set aside."""
+        for _ in range(2):
+            names = self._pending()
+            display.update(list(self.watch.steps.values()), list(self.watch.steps.values()))
+            if names:
+                self._start_ray(names)
+                self._pipeline(names, display)
+            if self.watch.failed is None or not self.watch.failed.corrupt:
+                return
 
-    def _pipeline(self, ir: Path, environment: dict[str, str], display: Display) -> None:
+    def _pending(self) -> list[str]:
+        """The steps that are to be run; of the others it is noted that they are done.
+
+        A step with a condition, and whatever comes after it, always goes through the launcher,
+        which knows what to leave out.
+        """
+        states = status(self.plan, self.store.is_current)
+        pending: list[str] = []
+        for planned in self.plan.steps:
+            step = planned.step
+            held_up = step.spec.when is not None or not set(planned.after).isdisjoint(pending)
+            if states[step.name] != "done" or held_up:
+                pending.append(step.name)
+                continue
+            self.store.unskip(step)
+            record = self.store.read_record(step.uri)
+            self.watch.steps[step.name].reuse(record.metrics.get("loss") if record else None)
+        return pending
+
+    def _start_ray(self, names: Sequence[str]) -> None:
+        workers = max(self.plan[name].step.pool.workers for name in names)
+        if workers > 1 and not self.environment.get("RAY_ADDRESS"):
+            address = ray_head.start(self.folder, workers, self.environment)
+            self.environment["RAY_ADDRESS"] = address
+
+    def _pipeline(self, names: Sequence[str], display: Display) -> None:
+        with explained(str(self.folder)):
+            write_plan(self.folder, self.plan, names)
         command = [sys.executable, "-W", "ignore", "-m", "graftwork.local.worker"]
         with ExitStack() as stack:
             log = stack.enter_context((self.folder / "run.log").open("ab"))
             worker = subprocess.Popen(
-                [*command, str(ir), str(self.folder / "kfp")],
+                [*command, str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=environment,
+                env=self.environment,
             )
             stack.callback(processes.end_group, worker)
             steps = list(self.watch.steps.values())
-            while True:
+            over = False
+            while not over:
                 over = worker.poll() is not None
                 display.update(steps, self.watch.read())
-                if over:
-                    break
-                time.sleep(POLL_SECONDS)
+                time.sleep(0 if over else POLL_SECONDS)
         self._check(worker.returncode)
 
     def _check(self, code: int) -> None:
         """Make sure that a failure has a name, whatever became of the pipeline's process.
 
         Raises:
-            RunError: it failed, and no step said why.
+            RunError: it failed, and no step did.
         """
         if code == 0 or self.watch.failed is not None:
             return
+        error = self.folder / ERROR
+        if error.exists():
+            raise RunError(error.read_text(encoding="utf-8"))
         steps = self.watch.steps.values()
-        running = next((status for status in steps if status.state == "running"), None)
-        log = self.folder / "run.log"
+        running = next((status for status in steps if status.state in ("running", "held")), None)
         if running is None:
+            log = self.folder / "run.log"
             raise RunError(
-                f"the pipeline ended with code {code} before a stage failed",
-                f"Its log is {log}; its last lines:\n{log_tail(log)}",
+                f"the pipeline ended with code {code}, and no stage had failed",
+                f"Its log is {log}, which ends\n{log_tail(log)}",
             )
         running.take({"event": "fail", "time": time.time()})

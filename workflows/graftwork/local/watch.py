@@ -67,6 +67,12 @@ class Status:
             self.unit, self.resumed = unit, (self.done, now)
         self.tokens_per_second = event.get("tokens_per_second")
 
+    def reuse(self, loss: float | None) -> None:
+        """It was done before the run came to it."""
+        if not self.made[1]:
+            self.state, self.began = "reused", time.time()
+            self.ended, self.loss = self.began, loss
+
     def _skip(self, event: dict[str, Any], now: float) -> None:
         self.message, self.ended = str(event.get("message") or ""), now
         if event.get("why") != "done":
@@ -107,6 +113,7 @@ class Watch:
     steps: dict[str, Status]
     _offset: int = 0
     _rest: bytes = field(default=b"")
+    _free: float = 0.0
 
     @classmethod
     def of(cls, path: Path, steps: Iterable[tuple[str, str]]) -> Watch:
@@ -127,9 +134,20 @@ class Watch:
             event = json.loads(line)
             status = self.steps.get(event["step"])
             if status is not None:
-                status.take(event)
+                self._take(status, event)
                 touched[status.name] = status
+            elif event["event"] == "start":
+                self._free = float(event["time"])
         return list(touched.values())
+
+    def _take(self, status: Status, event: dict[str, Any]) -> None:
+        # Steps run one after the other, so that each began when the one before it ended,
+        # whatever KFP and it had to do before it could say so.
+        status.take(event)
+        if event["event"] == "start" and self._free:
+            status.began = self._free
+        if status.ended:
+            self._free = status.ended
 
     def finish(self, interrupted: bool) -> list[Status]:
         """The run is over: what has not ended never will. The steps, in the plan's order."""

@@ -1,6 +1,8 @@
-"""`python -m graftwork.local.worker IR FOLDER`: run a compiled pipeline by kfp.local.
+"""`python -m graftwork.local.worker FOLDER`: compile the plan in a folder, and run it by kfp.local.
 
-Leads a process group. When it is asked to end, or its parent is killed, the whole group ends.
+A process of its own, for three reasons: kfp takes seconds to import, which the run need not wait
+for; it prints a lot, which goes into a file; and it leads a process group, which ends as a whole
+when it is asked to end, or when its parent is killed.
 """
 
 from __future__ import annotations
@@ -14,21 +16,33 @@ from types import FrameType
 
 from kfp import components, local
 
+from graftwork.compile import compile_plan
+from graftwork.errors import GraftworkError
+from graftwork.local.handover import ERROR, IR, KFP, read_plan
+from graftwork.progress import emit
 
-def run_pipeline(ir: Path, folder: Path) -> bool:
-    """Run the pipeline in `ir`, KFP's own files under `folder`; False if a step failed."""
+
+def run_pipeline(folder: Path) -> int:
+    """Compile the folder's plan and run it; 0, or 1 if a step failed, 2 if it cannot be run."""
+    try:
+        text = compile_plan(read_plan(folder))
+    except GraftworkError as error:
+        (folder / ERROR).write_text(str(error), encoding="utf-8")
+        return error.exit_code
+    (folder / IR).write_text(text, encoding="utf-8")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(folder),
-        workspace_root=str(folder / "workspace"),
+        pipeline_root=str(folder / KFP),
+        workspace_root=str(folder / KFP / "workspace"),
     )
-    pipeline = components.load_component_from_text(ir.read_text(encoding="utf-8"))
+    pipeline = components.load_component_from_text(text)
+    emit("start", "")
     try:
         pipeline()
     except RuntimeError as error:
         print(error, flush=True)  # noqa: T201 - this process's output is the run's log
-        return False
-    return True
+        return 1
+    return 0
 
 
 def _end_with_parent() -> None:
@@ -47,4 +61,4 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     _end_with_parent()
-    sys.exit(0 if run_pipeline(Path(sys.argv[1]), Path(sys.argv[2])) else 1)
+    sys.exit(run_pipeline(Path(sys.argv[1])))
