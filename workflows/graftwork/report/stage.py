@@ -90,7 +90,8 @@ def view_of_record(record: Record, result: Result) -> View:
 
 def _role(role: str) -> str:
     """The role without a position in a list."""
-    return role.rstrip("0123456789").removesuffix(".")
+    name, _, last = role.rpartition(".")
+    return name if last.isdigit() else role
 
 
 def section(view: View, *, level: int = 3) -> Html:
