@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from graftwork.commands.cluster_table import CLUSTER_COMMANDS
 from graftwork.commands.table import COMMANDS
 from graftwork.errors import GraftworkError, SpecError
 
@@ -37,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in (*COMMANDS, *CLUSTER_COMMANDS):
         sub = commands.add_parser(
             command.name,
             help=command.summary,

@@ -28,7 +28,8 @@ class Command:
         return f"graftwork.commands.{self.name.replace('-', '_')}"
 
 
-def _spec(parser: argparse.ArgumentParser) -> None:
+def add_spec(parser: argparse.ArgumentParser) -> None:
+    """The spec, its overlays and `--set`."""
     spec = parser.add_argument("spec", help="the spec, a YAML file; - reads standard input")
     overlay = parser.add_argument(
         "-f",
@@ -53,7 +54,8 @@ def _spec(parser: argparse.ArgumentParser) -> None:
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
 
-def _json(parser: argparse.ArgumentParser, what: str) -> None:
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """The `--json` option."""
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
 
 
@@ -63,12 +65,12 @@ def _output(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
-    _spec(parser)
-    _json(parser, "the problems")
+    add_spec(parser)
+    add_json(parser, "the problems")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
-    _spec(parser)
+    add_spec(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--format",
@@ -82,23 +84,23 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _compile(parser: argparse.ArgumentParser) -> None:
-    _spec(parser)
+    add_spec(parser)
     _output(parser, "where to write it; default: standard output")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    _spec(parser)
-    _json(parser, "how every step ended")
+    add_spec(parser)
+    add_json(parser, "how every step ended")
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
-    _spec(parser)
+    add_spec(parser)
     _output(parser, "where to write it; default: beside the artifacts")
-    _json(parser, "the path and the steps")
+    add_json(parser, "the path and the steps")
 
 
 def _methods(parser: argparse.ArgumentParser) -> None:
-    _json(parser, "the methods with their parameters")
+    add_json(parser, "the methods with their parameters")
 
 
 def _schema(parser: argparse.ArgumentParser) -> None:

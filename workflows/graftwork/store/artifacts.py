@@ -245,9 +245,17 @@ class Store:
 
     def write_log(self, run_id: str, step: str, text: str) -> str:
         """Keep a step's log of a run on a cluster; returns where."""
-        uri = self._inside(posixpath.join(self.storage.root, ".runs", run_id, f"{step}.log"))
+        uri = self._log_uri(run_id, step)
         self.files.write(uri, text.encode())
         return uri
+
+    def read_log(self, run_id: str, step: str) -> str:
+        """What `write_log` has kept, or nothing."""
+        data = self.files.read(self._log_uri(run_id, step))
+        return data.decode(errors="replace") if data else ""
+
+    def _log_uri(self, run_id: str, step: str) -> str:
+        return self._inside(posixpath.join(self.storage.root, ".runs", run_id, f"{step}.log"))
 
     def _skip_uri(self, workflow: str, stage: str, fingerprint: str) -> str:
         return self._inside(
