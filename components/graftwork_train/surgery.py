@@ -14,11 +14,12 @@ from graftwork.errors import RunError
 from graftwork.spec.base import Contract
 from graftwork.spec.model import Architecture
 from graftwork.units import format_number
-from graftwork_train.job import SUMMARY, Job
+from graftwork_train.job import Job
 from graftwork_train.nn.hf import GRAFTWORK, ModelCard, load_card
 from graftwork_train.probe import EXACT, logits, mean_loss, probe_tokens
 from graftwork_train.sparsity import MASKS
 from graftwork_train.state import State
+from graftwork_train.summary import extend_summary
 
 # Files that belong to a model whatever its size; optimizer states and masks do not.
 COMPANIONS = (
@@ -135,9 +136,7 @@ def write_summary(
         ["loss on a fixed short text", change.loss_before, change.loss_after],
     ]
     table = {"title": "Before and after", "columns": ["", "before", "after"], "rows": rows}
-    summary = {"tables": [table, *tables], "notes": list(notes)}
-    text = json.dumps(summary, indent=2, allow_nan=False)
-    (job.out / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    extend_summary(job.out, tables=(table, *tables), notes=notes)
 
 
 def _experts(card: ModelCard) -> int | str:

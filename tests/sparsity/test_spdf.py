@@ -4,8 +4,9 @@ import pytest
 from graftwork.errors import RunError
 from graftwork.spec.sparsity import Spdf
 from graftwork_train.layout import layout
-from graftwork_train.sparsity import MASKS, draw_masks, read_masks, write_masks
+from graftwork_train.sparsity import MASKS, draw_masks, read_masks
 from graftwork_train.state import State
+from graftwork_train.tensorfile import write_file
 
 CONFIG = {
     "model_type": "llama", "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48,
@@ -56,7 +57,7 @@ def test_zeros_are_spread_evenly_over_rows():
 
 def test_masks_are_the_same_after_a_file(tmp_path):
     masks = _masks()
-    write_masks(tmp_path, masks)
+    write_file(tmp_path / MASKS, masks)
     read = read_masks(tmp_path, layout(CONFIG))
     assert set(read) == set(masks)
     assert all(np.array_equal(read[name].values(), masks[name].values()) for name in masks)
@@ -70,6 +71,6 @@ def test_a_dense_model_has_no_masks_and_is_refused(checkpoint):
 
 
 def test_masks_of_another_model_are_refused(tmp_path):
-    write_masks(tmp_path, _masks())
+    write_file(tmp_path / MASKS, _masks())
     with pytest.raises(RunError, match=f"{MASKS}: the mask of model"):
         read_masks(tmp_path, layout(CONFIG | {"hidden_size": 64}))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import RunError
 from graftwork.spec.sparsity import Sparsity
-from graftwork_train.tensorfile import Made, Shape, Stored, read_header, write_file
+from graftwork_train.tensorfile import Made, Shape, Stored, read_header
 
 MASKS = "masks.safetensors"
 
@@ -33,15 +33,6 @@ def draw_masks(method: Sparsity, shapes: Mapping[str, Shape], seed: int) -> Mask
         seed: Of the draw.
     """
     raise TypeError(f"nothing masks by {type(method).__name__}; is it imported in sparsity?")
-
-
-def write_masks(folder: Path, masks: Masks) -> None:
-    """Write `masks.safetensors`, one mask at a time.
-
-    Raises:
-        OSError: the disk is full or not writable.
-    """
-    write_file(folder / MASKS, masks)
 
 
 def read_masks(folder: Path, shapes: Mapping[str, Shape]) -> dict[str, Stored]:
