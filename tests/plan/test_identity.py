@@ -125,9 +125,3 @@ def test_a_step_s_own_code_finds_the_same_fingerprint(build):
         read = type(planned.step).loads(planned.step.dumps())
         assert read == planned.step
         assert read.expected_fingerprint() == planned.step.fingerprint
-
-
-def test_an_arm_s_label_may_hold_dots(build):
-    compare = {"compare": {"arms": {"v1.0": "large", "v1": "scratch"}}}
-    made = plan(build({"verdict": compare}))
-    assert [source.role for source in made["verdict"].step.inputs] == ["arms.v1.0", "arms.v1"]

@@ -16,12 +16,17 @@ def test_a_pool_with_too_little_memory_is_warned_of(build):
     (note,) = warnings(build, {}, {"memory": "2Gi"})
     assert note.step == "small"
     assert "the pool 'p' has 2 GiB" in note.text
-    assert "set a smaller micro_batch" in note.text
+    assert "use a smaller model or a pool with more memory" in note.text
 
 
-def test_a_micro_batch_of_one_cannot_be_made_smaller(build):
-    (note,) = warnings(build, {"micro_batch": 1}, {"memory": "2Gi"})
-    assert "micro_batch" not in note.text
+def test_a_micro_batch_of_more_can_be_made_smaller(build):
+    (note,) = warnings(build, {"micro_batch": 4}, {"memory": "2Gi"})
+    assert "use a smaller micro_batch" in note.text
+
+
+def test_without_a_micro_batch_a_worker_holds_what_fits(build):
+    assert warnings(build, {"micro_batch": 16}, {"memory": "5Gi"})
+    assert not warnings(build, {}, {"memory": "5Gi"})
 
 
 def test_enough_memory_is_no_matter(build):

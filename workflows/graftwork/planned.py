@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from graftwork.errors import RunError
+from graftwork.errors import RunError, SpecError
 from graftwork.plan import Note, Plan, plan
-from graftwork.spec.load import load
+from graftwork.spec.load import load_with_places
 from graftwork.spec.workflow import Workflow
 from graftwork.store.corpora import corpus_digest
 
@@ -28,7 +28,11 @@ def plan_files(
         SpecError: the spec is wrong, or cannot be planned.
         RunError: `files_needed`, and a corpus's files are not there.
     """
-    return plan_workflow(load(paths, sets), files_needed=files_needed)
+    loaded = load_with_places(paths, sets)
+    try:
+        return plan_workflow(loaded.workflow, files_needed=files_needed)
+    except SpecError as error:
+        raise loaded.locate(error) from None
 
 
 def plan_workflow(workflow: Workflow, *, files_needed: bool = False) -> Plan:

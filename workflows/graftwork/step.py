@@ -135,9 +135,8 @@ def step_fingerprint(
 
 def _drop(parameters: dict[str, Any], role: str) -> None:
     """Take a reference's name out: the input's fingerprint stands for it."""
+    *parents, last = role.split(".")
     place: Any = parameters
-    while isinstance(place, dict) and role not in place:
-        # An arm's label may hold dots itself, so that what is left may be one key.
-        key, _, role = role.partition(".")
+    for key in parents:
         place = place[key]
-    place[role if isinstance(place, dict) else int(role)] = None
+    place[last if isinstance(place, dict) else int(last)] = None

@@ -28,11 +28,12 @@ def plan_as_json(plan: Plan, states: Mapping[str, Status] | None = None) -> dict
     `active_parameters`, `tokens`, `flops`, `total_tokens` and `total_flops` (with all ancestors,
     each counted once), `memory` (bytes on one worker) and `status`.
     """
+    names = {(p.step.stage, p.step.seed): p.step.name for p in plan.steps}
     return {
         "format": FORMAT,
         "workflow": plan.workflow,
         "title": plan.title,
-        "steps": [_step(plan, planned, (states or {})) for planned in plan.steps],
+        "steps": [_step(planned, names, states or {}) for planned in plan.steps],
         "notes": [
             {"step": note.step, "level": note.level, "text": note.text} for note in plan.notes
         ],
@@ -40,9 +41,10 @@ def plan_as_json(plan: Plan, states: Mapping[str, Status] | None = None) -> dict
     }
 
 
-def _step(plan: Plan, planned: PlannedStep, states: Mapping[str, Status]) -> dict[str, Any]:
+def _step(
+    planned: PlannedStep, names: Mapping[tuple[str, int], str], states: Mapping[str, Status]
+) -> dict[str, Any]:
     step, cost, work = planned.step, planned.cost, planned.step.work
-    names = {(p.step.stage, p.step.seed): p.step.name for p in plan.steps}
     return {
         "name": step.name,
         "stage": step.stage,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from graftwork.plan.expand import Graph, Node, expand
 from graftwork.plan.fairness import check_arms
+from graftwork.plan.memory import worker_bytes
 from graftwork.plan.model import Cost, Plan, PlannedStep
 from graftwork.plan.remarks import remarks
 from graftwork.plan.work import Model, Work, models, resolve
@@ -14,7 +15,7 @@ from graftwork.spec.graph import edges
 from graftwork.spec.resources import Pool
 from graftwork.spec.stages import Evaluate, Training
 from graftwork.spec.workflow import Workflow
-from graftwork.step import Step, StepInput, StepWork, step_fingerprint
+from graftwork.step import Step, StepInput, step_fingerprint
 
 
 def plan(workflow: Workflow, *, source_digests: Mapping[str, str] | None = None) -> Plan:
@@ -113,12 +114,5 @@ class _Planner:
             flops=work.flops,
             total_tokens=sum(w.tokens or 0 for w in works) if known else None,
             total_flops=sum(w.flops or 0.0 for w in works) if known else None,
-            memory=_memory(model, work.step, pool, micro) if model and work.step else 0,
+            memory=worker_bytes(model, work.step, pool, micro) if model and work.step else 0,
         )
-
-
-def _memory(model: Model, work: StepWork, pool: Pool, micro_batch: int | None) -> int:
-    """Bytes for one worker, which holds a micro-batch, or its whole share of the batch."""
-    share = -(-work.sequences // pool.workers)
-    sequences = min(share, micro_batch or share)
-    return model.architecture.training_bytes(model.vocab, model.context, sequences)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graftwork.plan.memory import room
 from graftwork.plan.model import Note, PlannedStep
 from graftwork.plan.timing import FROM_PARAMETERS, TO_PARAMETERS, growth_timing
 from graftwork.spec.graph import source_of
@@ -25,18 +26,15 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
 
 
 def _memory(planned: PlannedStep) -> Iterator[Note]:
-    """A pool whose workers hold less than training needs.
-
-    With accelerators the weights lie in their memory, which Kubernetes does not know of.
-    """
-    pool, body, cost = planned.step.pool, planned.step.spec.body, planned.cost
-    room = pool.accelerator_memory if pool.gpus_per_worker else pool.memory
-    if not isinstance(body, Training) or room is None or cost.memory <= room:
+    """A pool whose workers hold less than training needs."""
+    body, cost, limit = planned.step.spec.body, planned.cost, room(planned.step.pool)
+    if not isinstance(body, Training) or limit is None or cost.memory <= limit:
         return
-    less = "" if body.micro_batch == 1 else ", set a smaller micro_batch"
+    smaller = "a smaller micro_batch, " if (body.micro_batch or 1) > 1 else ""
     text = (
         f"training takes about {format_bytes(cost.memory)} on each worker, and the pool "
-        f"{body.pool!r} has {format_bytes(room)}; take a larger one{less} or a smaller model"
+        f"{body.pool!r} has {format_bytes(limit)}; use {smaller}a smaller model or a pool with "
+        f"more memory"
     )
     yield Note(planned.step.name, "warning", text)
 
