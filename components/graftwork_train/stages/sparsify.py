@@ -67,7 +67,7 @@ def _account(job: Job, model: Decoder, held: int, outcome: Outcome) -> Outcome:
         ["of all parameters", f"{held / total:.1%}"],
         [
             "training FLOPs a token, masked weights not counted",
-            format_number(outcome.flops / outcome.tokens),
+            format_number(cost),
         ],
         ["the same for the dense model", format_number(dense)],
     ]
