@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import fsum
 
 from graftwork.plan.expand import Graph, Node, expand
 from graftwork.plan.fairness import check_arms
@@ -102,8 +103,7 @@ class _Planner:
         source = body.from_ if isinstance(body, Evaluate) else node.stage
         model = self.models.get(source)
         work = self.work[node.stage]
-        lineage = sorted(self.graph.lineage[node], key=lambda n: (n.stage, n.seed))
-        works = [self.work[ancestor.stage] for ancestor in lineage]
+        works = [self.work[ancestor.stage] for ancestor in self.graph.lineage[node]]
         known = all(w.flops is not None for w in works)
         micro = body.micro_batch if isinstance(body, Training) else None
         return Cost(
@@ -113,6 +113,6 @@ class _Planner:
             tokens=work.tokens,
             flops=work.flops,
             total_tokens=sum(w.tokens or 0 for w in works) if known else None,
-            total_flops=sum(w.flops or 0.0 for w in works) if known else None,
+            total_flops=fsum(w.flops or 0.0 for w in works) if known else None,
             memory=worker_bytes(model, work.step, pool, micro) if model and work.step else 0,
         )

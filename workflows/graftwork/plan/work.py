@@ -6,6 +6,7 @@ All by arithmetic on the spec, once a stage: every seed of a stage does the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 
 from graftwork.errors import Problem, SpecError, Where
 from graftwork.spec.graph import (
@@ -17,7 +18,7 @@ from graftwork.spec.graph import (
     vocabulary,
 )
 from graftwork.spec.model import Architecture
-from graftwork.spec.stages import Densify, Prepare, Sparsify, Training
+from graftwork.spec.stages import Densify, Prepare, Sparsify, StageBody, Training
 from graftwork.spec.workflow import Workflow
 from graftwork.step import StepWork
 from graftwork.units import format_number
@@ -73,23 +74,17 @@ def models(workflow: Workflow) -> dict[str, Model]:
         prepare = workflow.stages[data].body
         if not isinstance(prepare, Prepare):
             raise AssertionError(f"{data!r} makes tokens and is no prepare stage")
-        found[name] = Model(
-            architecture, vocabulary(workflow, data), prepare.context, _density(workflow, name)
-        )
+        density = _density(workflow.stages[name].body, found)
+        found[name] = Model(architecture, vocabulary(workflow, data), prepare.context, density)
     return found
 
 
-def _density(workflow: Workflow, name: str) -> float:
+def _density(body: StageBody, known: dict[str, Model]) -> float:
     """A mask stays until a stage lifts it."""
-    source: str | None = name
-    while source is not None:
-        body = workflow.stages[source].body
-        if isinstance(body, Sparsify):
-            return 1.0 - body.method.sparsity
-        if isinstance(body, Densify):
-            return 1.0
-        source = source_of(body)
-    return 1.0
+    if isinstance(body, Sparsify):
+        return 1.0 - body.method.sparsity
+    source = source_of(body)
+    return 1.0 if source is None or isinstance(body, Densify) else known[source].density
 
 
 def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
@@ -171,8 +166,9 @@ def _flops_left(
 
 def total_flops(stages: frozenset[str] | set[str], known: dict[str, Work]) -> float | None:
     """FLOPs of these stages together, or None where one of them is not known."""
-    costs = [known[stage].flops for stage in sorted(stages)]
-    return sum(cost for cost in costs if cost is not None) if None not in costs else None
+    costs = [known[stage].flops for stage in stages]
+    # An exact sum, so that the order of a set does not matter.
+    return None if None in costs else fsum(cost for cost in costs if cost is not None)
 
 
 def _ancestors(workflow: Workflow) -> dict[str, frozenset[str]]:
