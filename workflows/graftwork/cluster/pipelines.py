@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +21,6 @@ from graftwork.errors import RunError, UsageError
 
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _POLL_SECONDS = 2.0
-# Steps of KFP's own: the root of the graph and each task's driver.
-_DRIVER_SUFFIX = "-driver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,14 @@ class Pipelines:
                 "Give --endpoint http://HOST:PORT, or set KFP_ENDPOINT as for the kfp command.",
             )
         self._namespace = namespace or os.environ.get("KFP_NAMESPACE")
+        self._names: dict[str, frozenset[str]] = {}
         try:
-            self._client = Client(
-                host=host,
-                namespace=self._namespace or "kubeflow",
-                existing_token=token or os.environ.get("KFP_EXISTING_TOKEN"),
-            )
+            with _quiet():
+                self._client = Client(
+                    host=host,
+                    namespace=self._namespace or "kubeflow",
+                    existing_token=token or os.environ.get("KFP_EXISTING_TOKEN"),
+                )
         except (ApiException, HTTPError, OSError) as error:
             raise UsageError(
                 f"Kubeflow Pipelines does not answer at {host}: {error}",
@@ -129,21 +132,38 @@ class Pipelines:
         return str(made.run_id)
 
     def state(self, run_id: str) -> RunState:
-        """A run as it is now.
+        """A run as it is now; its stages in the order in which they began.
 
         Raises:
             RunError: there is no such run.
         """
         run = self._ask(self._client.get_run, run_id)
+        names = self._stage_names(run)
         details = (run.run_details.task_details or []) if run.run_details else []
-        stages = tuple(_stage(task) for task in details if _is_stage(task, run.display_name))
+        # KFP lists its drivers, and each pod once more, among the tasks.
+        tasks = [task for task in details if task.display_name in names]
+        begun = sorted(tasks, key=lambda task: (task.state is None, str(task.start_time)))
         return RunState(
             run_id=run.run_id,
             name=run.display_name,
             state=run.state or "PENDING",
-            stages=tuple(sorted(stages, key=lambda stage: -stage.seconds)),
+            stages=tuple(_stage(task) for task in begun),
             error=run.error.message if run.error else "",
         )
+
+    def _stage_names(self, run: Any) -> frozenset[str]:  # noqa: ANN401 - kfp has no types
+        if run.run_id not in self._names:
+            spec = run.pipeline_spec
+            if not spec:
+                reference = run.pipeline_version_reference
+                spec = self._ask(
+                    self._client.get_pipeline_version,
+                    reference.pipeline_id,
+                    reference.pipeline_version_id,
+                ).pipeline_spec
+            whole = spec.get("pipeline_spec", spec)
+            self._names[run.run_id] = frozenset(whole["root"]["dag"]["tasks"])
+        return self._names[run.run_id]
 
     def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
         """The run's states until it has ended, the last one being the end."""
@@ -175,7 +195,8 @@ class Pipelines:
 
     def _ask(self, call: Callable[..., Any], *arguments: object, **options: object) -> Any:  # noqa: ANN401 - kfp has no types
         try:
-            return call(*arguments, **options)
+            with _quiet():
+                return call(*arguments, **options)
         except ApiException as error:
             raise RunError(
                 f"Kubeflow Pipelines refused: {error.status} {error.reason}: {_told(error.body)}"
@@ -184,9 +205,12 @@ class Pipelines:
             raise RunError(f"Kubeflow Pipelines cannot be reached: {error}") from error
 
 
-def _is_stage(task: Any, run_name: str) -> bool:  # noqa: ANN401 - kfp has no types
-    name = task.display_name or ""
-    return name not in ("root", "executor", run_name) and not name.endswith(_DRIVER_SUFFIX)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep kfp's links and warnings out of output that others may parse."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
