@@ -18,6 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 _NUMBER = r"(?P<number>[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 # The same in the dialect of JSON Schema, which has no named groups.
 _ANY_NUMBER = r"[0-9.][0-9_.]*([eE][+-]?[0-9]+)?[kKMBGT]?"
+# More than any count of tokens or FLOPs, and far from where floats end.
+_LARGEST = 1e40
 _MULTIPLES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _BYTES = {
     "": 1, "B": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -37,22 +39,48 @@ def parse_number(text: str) -> float:
     match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[kKMBGT]?)", text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a number; write for example 10B, 1.5e9 or 3000")
-    return float(match["number"].replace("_", "")) * _MULTIPLES[match["suffix"]]
+    return _finite(text, match["number"]) * _MULTIPLES[match["suffix"]]
+
+
+def _finite(text: str, number: str) -> float:
+    value = float(number.replace("_", ""))
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{text!r} is too large to be meant; write a smaller number")
+    return value
+
+
+def shown(value: object) -> str:
+    """A value of the YAML for a message."""
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}..."
+
+
+def _whole(text: str, amount: float, unit: str) -> None:
+    """Steps and sequences come whole."""
+    if unit in ("steps", "sequences") and not amount.is_integer():
+        raise ValueError(f"{text!r} is not a whole number of {unit}; write for example '3 {unit}'")
 
 
 def format_number(value: float) -> str:
     """The shortest of `12`, `3.5k`, `10B` that says a count to three digits."""
     for suffix, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.3g}"
+        if abs(value) >= 0.9995 * size:
+            return f"{_three_digits(value / size)}{suffix}"
+    return _three_digits(value)
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits, without an exponent where the number has more before the point."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def format_bytes(value: float) -> str:
     """A size in binary units: `1.5 GiB`."""
     for suffix, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if abs(value) >= size:
-            return f"{value / size:.3g} {suffix}"
+            return f"{_three_digits(value / size)} {suffix}"
     return f"{value:.0f} B"
 
 
@@ -124,7 +152,7 @@ class Budget(_Quantity):
         """
         hint = "write for example '10B tokens', '3000 steps', '2 epochs' or 'flops of STAGE'"
         if not isinstance(text, str):
-            raise ValueError(f"{text!r} has no unit; {hint}")
+            raise ValueError(f"{shown(text)} has no unit; {hint}")
         words = text.split()
         if len(words) == 3 and words[:2] == ["flops", "of"]:
             return cls(text, 0.0, "flops_of", words[2])
@@ -136,6 +164,7 @@ class Budget(_Quantity):
         amount = parse_number(words[0])
         if amount <= 0:
             raise ValueError(f"a budget of {text!r} trains nothing; give more than 0 {unit}")
+        _whole(text, amount, unit)
         return cls(text, amount, unit)  # type: ignore[arg-type] # narrowed by the test above
 
     @classmethod
@@ -163,7 +192,7 @@ class Extent(_Quantity):
         """
         hint = "write for example '3000 steps', '1B tokens' or '1%'"
         if not isinstance(text, str):
-            raise ValueError(f"{text!r} has no unit; {hint}")
+            raise ValueError(f"{shown(text)} has no unit; {hint}")
         if text.strip().endswith("%"):
             return cls(text, parse_share(text), "share")
         words = text.split()
@@ -173,6 +202,7 @@ class Extent(_Quantity):
         amount = parse_number(words[0])
         if amount < 0:
             raise ValueError(f"{text!r} is negative; {hint}")
+        _whole(text, amount, unit)
         return cls(text, amount, unit)  # type: ignore[arg-type] # narrowed by the test above
 
     def steps(self, total: int, tokens_per_step: int) -> int:
@@ -209,13 +239,14 @@ class Batch(_Quantity):
         hint = "write for example '64 sequences' or '0.5M tokens'"
         words = text.split() if isinstance(text, str) else []
         if len(words) != 2:
-            raise ValueError(f"{text!r} is not a batch; {hint}")
+            raise ValueError(f"{shown(text)} is not a batch; {hint}")
         unit = words[1] if words[1].endswith("s") else words[1] + "s"
         if unit not in ("sequences", "tokens"):
             raise ValueError(f"{words[1]!r} is not a unit of a batch; {hint}")
         amount = parse_number(words[0])
         if amount <= 0:
             raise ValueError(f"a batch of {text!r} holds nothing; {hint}")
+        _whole(str(text), amount, unit)
         return cls(str(text), amount, unit)  # type: ignore[arg-type] # narrowed by the test above
 
     def sequences(self, context: int) -> int:
@@ -237,14 +268,15 @@ def parse_share(value: object) -> float:
     Raises:
         ValueError: not a share, or outside 0 to 100%.
     """
-    if isinstance(value, str) and value.strip().endswith("%"):
+    hint = "write for example 10% or 0.1"
+    if isinstance(value, str) and re.fullmatch(_NUMBER + r"\s*%", value.strip()):
         share = parse_number(value.strip()[:-1]) / 100
     elif isinstance(value, int | float) and not isinstance(value, bool):
         share = float(value)
     else:
-        raise ValueError(f"{value!r} is not a share; write for example 10% or 0.1")
+        raise ValueError(f"{shown(value)} is not a share; {hint}")
     if not 0 <= share <= 1:
-        raise ValueError(f"{value!r} is not between 0% and 100%")
+        raise ValueError(f"{value!r} is not between 0% and 100%; {hint}")
     return share
 
 
@@ -259,8 +291,8 @@ def parse_bytes(value: object) -> int:
         return value
     match = re.fullmatch(_NUMBER + r"\s*(?P<suffix>[KMGT]i|[kMGTB]?)", str(value).strip())
     if not isinstance(value, str) or not match:
-        raise ValueError(f"{value!r} is not a size in bytes; {hint}")
-    size = int(float(match["number"].replace("_", "")) * _BYTES[match["suffix"]])
+        raise ValueError(f"{shown(value)} is not a size in bytes; {hint}")
+    size = int(_finite(str(value), match["number"]) * _BYTES[match["suffix"]])
     if size <= 0:
         raise ValueError(f"{value!r} is not above zero; {hint}")
     return size
@@ -278,10 +310,10 @@ def parse_seconds(value: object) -> int:
             raise ValueError(
                 f"{value!r} has no unit; write {value}s, {value}m, {value}h or {value}d"
             )
-        raise ValueError(f"{value!r} is not a duration; write for example 30s, 90m, 12h or 7d")
-    seconds = int(float(match["number"]) * _SECONDS[match["suffix"]])
+        raise ValueError(f"{shown(value)} is not a duration; write for example 30s, 90m, 12h or 7d")
+    seconds = int(_finite(str(value), match["number"]) * _SECONDS[match["suffix"]])
     if seconds <= 0:
-        raise ValueError(f"{value!r} is not above zero")
+        raise ValueError(f"{value!r} is not above zero; write for example 30s, 90m, 12h or 7d")
     return seconds
 
 

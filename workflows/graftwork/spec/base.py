@@ -105,13 +105,19 @@ def check_name(name: str) -> str:
     if len(name) > NAME_LENGTH:
         raise ValueError(f"{name!r} is {len(name)} characters long; use at most {NAME_LENGTH}")
     if not _NAME.fullmatch(name):
-        proposal = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
-        remedy = f"; {proposal!r} would do" if _NAME.fullmatch(proposal) else ""
+        like = proposal(name)
+        remedy = f"{like!r} would do" if like else "write for example 'base-2'"
         raise ValueError(
             f"{name!r} is not a name that Kubernetes accepts: "
-            f"a-z, 0-9 and '-', beginning with a letter{remedy}"
+            f"a-z, 0-9 and '-', beginning with a letter; {remedy}"
         )
     return name
+
+
+def proposal(name: str) -> str:
+    """The acceptable name that is most like `name`, or an empty text where there is none."""
+    like = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
+    return like[:NAME_LENGTH].rstrip("-")
 
 
 Name = Annotated[str, AfterValidator(check_name)]

@@ -49,6 +49,8 @@ class _Chain:
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
         self.architectures: dict[str, Architecture] = {}
+        # Models whose tokenizer is in doubt, which is reported once and not again downstream.
+        self.suspect: set[str] = set()
 
     def stage(self, name: str, body: StageBody) -> Found:
         """The problems of one stage, after those it needs."""
@@ -60,7 +62,7 @@ class _Chain:
             yield from self._work(body)
             yield from self._tokenizer(name, body)
         if isinstance(body, Continue) and body.replay is not None:
-            yield from self._replay(body)
+            yield from self._replay(name, body)
         if isinstance(body, Evaluate):
             yield from self._tokenizer(name, body)
         if isinstance(body, Compare):
@@ -133,14 +135,15 @@ class _Chain:
         steps = max(1, round(total if total is not None else 1e9))
         used = sum(part.steps(steps, tokens) for part in parts.values())
         if used > steps:
+            them = "it" if len(parts) == 1 else "them"
             named = " and ".join(f"{name} of {part}" for name, part in parts.items())
             yield (
                 ("schedule",),
                 f"the {named} take{'s' if len(parts) == 1 else ''} more than the whole budget of "
-                f"{body.budget}; shorten them, or give a larger budget",
+                f"{body.budget}; shorten {them}, or give a larger budget",
             )
 
-    def _replay(self, body: Continue) -> Found:
+    def _replay(self, name: str, body: Continue) -> Found:
         if body.replay is None:
             return
         new, old = body.data, body.replay.data
@@ -158,16 +161,19 @@ class _Chain:
                 f"prepare them with one context",
             )
         difference = self._difference(new, old)
-        if difference:
+        if difference and name not in self.suspect:
             yield ("replay", "data"), difference
 
     def _tokenizer(self, name: str, body: Training | Evaluate) -> Found:
         source = source_of(body) if isinstance(body, Training) else body.from_
         if source is None:
             return
+        if source in self.suspect:
+            self.suspect.add(name)
         known = tokens_of(self.workflow, source)
         difference = self._difference(known, body.data)
-        if difference:
+        if difference and source not in self.suspect:
+            self.suspect.add(name)
             yield ("data",), f"the model {source!r} was trained on {known!r}: {difference}"
 
     def _difference(self, one: str, other: str) -> str | None:
@@ -204,10 +210,16 @@ class _Chain:
                     f"{target!r} is a {arm.kind} stage, which trains nothing and reports no "
                     f"{body.metric}; add an evaluate stage and name that",
                 )
-        kinds = {
-            type(self.workflow.stages[target].body) is Evaluate for target in body.arms.values()
-        }
-        if len(judged) == len(body.arms) and (len(set(judged.values())) > 1 or len(kinds) > 1):
+        if len(judged) < len(body.arms):
+            return
+        bodies = [self.workflow.stages[target].body for target in body.arms.values()]
+        if len({isinstance(arm, Evaluate) for arm in bodies}) > 1:
+            yield (
+                ("arms",),
+                f"some arms are models and some evaluations, which measure {body.metric} on "
+                f"different amounts of text; name evaluations only, or models only",
+            )
+        elif len(set(judged.values())) > 1:
             listed = ", ".join(f"{label} on {data!r}" for label, data in judged.items())
             yield (
                 ("arms",),

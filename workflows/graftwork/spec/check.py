@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from graftwork.errors import Problem
+from graftwork.spec.base import proposal
 from graftwork.spec.chain import chain_problems
 from graftwork.spec.names import Names
 from graftwork.spec.nodes import Node
@@ -31,19 +32,20 @@ def check_parts(root: Node, data: dict[str, Any], error: ValidationError) -> lis
     every place that refers to it.
     """
     bad = {detail["loc"][:2] for detail in error.errors(include_url=False)}
+    if any(not isinstance(data.get(section, {}), dict) for section in _SECTIONS):
+        return []
     pruned: dict[str, Any] = {"metadata": {"name": "spec"}}
     for section in _SECTIONS:
-        parts = data.get(section)
-        if isinstance(parts, dict):
-            pruned[section] = {k: v for k, v in parts.items() if (section, k) not in bad}
+        parts = data.get(section, {})
+        pruned[section] = {k: v for k, v in parts.items() if (section, k) not in bad}
     try:
         workflow = Workflow.model_validate_json(json.dumps(pruned), strict=True)
     except ValidationError:
         # Nothing is left to check, for example when no stage is valid.
         return []
-    kinds = dict.fromkeys(_keys(data, "corpora"), "corpus")
-    kinds.update((name, _kind(data["stages"][name])) for name in _keys(data, "stages"))
-    return _check(workflow, root, kinds, tuple(_keys(data, "pools")))
+    kinds = dict.fromkeys(_known(data, "corpora"), "corpus")
+    kinds.update((name, _kind(stage)) for name, stage in _known(data, "stages").items())
+    return _check(workflow, root, kinds, tuple(_known(data, "pools")))
 
 
 def _check(
@@ -55,9 +57,10 @@ def _check(
     return [*problems, *circles, *chain_problems(workflow, order, root)]
 
 
-def _keys(data: dict[str, Any], section: str) -> list[str]:
-    part = data.get(section)
-    return list(part) if isinstance(part, dict) else []
+def _known(data: dict[str, Any], section: str) -> dict[str, Any]:
+    """A section's parts, those with refused names also under the name that was proposed."""
+    parts: dict[str, Any] = data.get(section, {})
+    return {proposal(name): part for name, part in parts.items()} | parts
 
 
 def _kind(stage: object) -> str:

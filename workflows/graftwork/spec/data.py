@@ -34,7 +34,7 @@ class _Files(_Corpus):
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
         if not self.uri or not all(self.uri):
-            raise ValueError("the uri is empty; name a file, a folder or a pattern")
+            raise ValueError("uri is empty; name a file, a folder or a pattern")
         return self
 
 

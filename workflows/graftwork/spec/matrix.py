@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from math import prod
 
-from graftwork.errors import Problem
+from graftwork.errors import Problem, SpecError
 from graftwork.spec.base import NAME_LENGTH
 from graftwork.spec.graph import sort
+from graftwork.spec.names import circle_problem
 from graftwork.spec.nodes import MAX_VALUES, Node, Spot, mapping
 from graftwork.spec.problems import near, shown
 from graftwork.spec.variables import (
@@ -40,7 +41,12 @@ _NAME_ROOM = NAME_LENGTH - 4
 
 
 def expand(root: Node, problems: list[Problem]) -> tuple[Node, dict[str, str]]:
-    """The tree with every `matrix` expanded, and for each new stage the one it was written as."""
+    """The tree with every `matrix` expanded, and for each new stage the one it was written as.
+
+    Raises:
+        SpecError: the stages form a circle, or the expansion grows beyond its limits; with the
+            problems that were there already.
+    """
     stages = root.value.get("stages") if isinstance(root.value, dict) else None
     if not isinstance(root.value, dict) or stages is None or not isinstance(stages.value, dict):
         return root, {}
@@ -49,10 +55,6 @@ def expand(root: Node, problems: list[Problem]) -> tuple[Node, dict[str, str]]:
         return root, {}
     items = {**root.value, "stages": expansion.expanded()}
     return mapping(items, root.keys, root.spot), expansion.origins
-
-
-class _Stop(Exception):  # noqa: N818 - never leaves this module
-    """The expansion grows beyond its limit, which has been noted."""
 
 
 class _Expansion:
@@ -85,23 +87,27 @@ class _Expansion:
         """All stages, in the order they were written, variants side by side."""
         names = {name: list(named_stages(stage)) for name, stage in self.stages.items()}
         order, circles = sort({k: [named.stage for named in v] for k, v in names.items()})
-        # Stages in a circle are reported by the checks; here they are left without variants.
-        left = [name for name in self.stages if name not in set(order)] if circles else []
+        for circle in circles:
+            self._circle(circle, names[circle[0]])
         made: dict[str, list[tuple[str, Node]]] = {}
-        try:
-            for name in [*order, *left]:
-                made[name] = list(self._stage(name, names[name]))
-        except _Stop:
-            made.clear()
+        for name in order:
+            made[name] = list(self._stage(name, names[name]))
+        if circles:
+            raise SpecError(self.problems)
         items: dict[str, Node] = {}
         keys: dict[str, Spot] = {}
         for name in self.stages:
-            for new, stage in made.get(name, [(name, _without_matrix(self.stages[name]))]):
+            for new, stage in made[name]:
                 items[new], keys[new] = stage, self.node.keys[name]
         return mapping(items, keys, self.node.spot)
 
     def _problem(self, spot: Spot, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(spot.where(f"stages.{key}"), what, remedy))
+
+    def _circle(self, circle: list[str], named: list[Named]) -> None:
+        node = next(item.node for item in named if item.stage == circle[1])
+        what, remedy = circle_problem(circle)
+        self._problem_at(circle[0], node, what, remedy)
 
     def _problem_at(self, name: str, node: Node, what: str, remedy: str) -> None:
         path = path_to(self.stages[name], node) or []
@@ -153,6 +159,7 @@ class _Expansion:
             dict(zip(own, values, strict=True)) for values in product(*own.values())
         ]
         for item in named:
+            first = joined[0]
             found = [bindings for _, bindings in self._selected(name, item)]
             if not found:
                 continue
@@ -161,17 +168,23 @@ class _Expansion:
             )
             self._limit(name, len(joined))
             if not joined:
-                what = f"no variant of {item.stage!r} has the values of the others it is used with"
-                remedy = f"Name one variant, for example {_example(item.stage, found)}."
-                self._problem_at(name, item.node, what, remedy)
-                return [{}]
+                self._nothing_in_common(name, item, found[0], first)
+                return [first]
         return joined
+
+    def _nothing_in_common(
+        self, name: str, item: Named, variant: Bindings, others: Bindings
+    ) -> None:
+        shared = " and ".join(repr(key) for key in variant if key in others)
+        what = f"no variant of {item.stage!r} has the value of {shared} that is used here"
+        remedy = f"Name one, for example {_example(item.stage, [variant])}, or rename a variable."
+        self._problem_at(name, item.node, what, remedy)
 
     def _limit(self, name: str, count: int) -> None:
         if count > MAX_STAGES:
             what = f"this makes {count:,} stages, and a workflow may have {MAX_STAGES:,}"
             self._problem(self.node.keys[name], name, what, "Give the matrix fewer values.")
-            raise _Stop
+            raise SpecError(self.problems)
 
     def _count(self, name: str, count: int, raw: Node) -> None:
         self.made += count * raw.size
@@ -180,7 +193,7 @@ class _Expansion:
         if self.made > MAX_VALUES:
             what = f"with this matrix the workflow holds more than {MAX_VALUES:,} values"
             self._problem(self.node.keys[name], name, what, "Give the matrix fewer values.")
-            raise _Stop
+            raise SpecError(self.problems)
 
     def _selected(self, name: str, named: Named) -> list[tuple[str, Bindings]]:
         """The variants of a stage that a reference names; none if it is not fanned out."""

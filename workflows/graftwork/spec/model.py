@@ -62,7 +62,7 @@ class Architecture(Strict):
             )
         if self.head_size % 2:
             raise ValueError(
-                f"each head has {self.head_size} values, and rotary positions turn pairs; "
+                f"a head of size {self.head_size} is odd, and rotary positions turn pairs; "
                 f"use {self._heads_near()} heads, or a width of {2 * self.width}"
             )
         if self.heads % self.key_value_heads:

@@ -89,12 +89,7 @@ class Names:
 
     def _circle(self, circle: list[str]) -> Problem:
         where = self.where(*self.needs[circle[0]][circle[1]])
-        if len(circle) == 2:
-            return Problem(
-                where, f"the stage {circle[0]!r} waits for itself", "Name another stage."
-            )
-        what = f"the stages wait for one another: {' -> '.join(circle)}"
-        return Problem(where, what, "Let one of them name a stage that is not made from it.")
+        return Problem(where, *circle_problem(circle))
 
     def _twice(self) -> Iterator[Problem]:
         for name in self.workflow.stages:
@@ -121,6 +116,10 @@ class Names:
     def _reference(
         self, path: Path, name: str, target: str, reference: Reference
     ) -> Iterator[Problem]:
+        if target in self.workflow.stages and target in self.workflow.corpora:
+            # Reported as such; what is meant cannot be known.
+            self.faulty.add(name)
+            return
         kind = self.kinds.get(target)
         fitting = [
             other for other, made_by in self.kinds.items()
@@ -183,6 +182,14 @@ class Names:
             if target in self.kinds:
                 what = f"{target!r} is a corpus, and only stages have metrics"
             yield Problem(where, what, f"Did you mean {likely!r}?" if likely else listed)
+
+
+def circle_problem(circle: list[str]) -> tuple[str, str]:
+    """What is wrong with stages that wait for one another, and what to do."""
+    if len(circle) == 2:
+        return f"the stage {circle[0]!r} waits for itself", "Name another stage."
+    what = f"the stages wait for one another: {' -> '.join(circle)}"
+    return what, "Let one of them name a stage that is not made from it."
 
 
 def _product(kind: str) -> Product:

@@ -123,6 +123,7 @@ class _Reader:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_LOADER))
         self._anchors: dict[str, Node | None] = {}
         self._values = 0
+        self._path: list[str] = []
 
     def document(self) -> Node:
         """The one document of the text."""
@@ -148,8 +149,16 @@ class _Reader:
         mark = event.start_mark
         return Spot(self.file, mark.line + 1, mark.column + 1) if mark else Spot(self.file)
 
-    def _fault(self, spot: Spot, what: str, remedy: str, key: str = "") -> None:
+    def _fault(self, spot: Spot, what: str, remedy: str, *below: str) -> None:
+        key = ".".join([*self._path, *below])
         self.problems.append(Problem(spot.where(key), what, remedy))
+
+    def _below(self, key: str, event: yaml.Event, depth: int) -> Node:
+        """The node that begins with the event, under a key or the number of an item."""
+        self._path.append(key)
+        node = self._node(event, depth + 1)
+        self._path.pop()
+        return node
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -220,7 +229,7 @@ class _Reader:
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
-            items.append(self._node(event, depth + 1))
+            items.append(self._below(str(len(items)), event, depth))
         size = 1 + sum(item.size for item in items)
         return Node(items, self._spot(start), size=size, block=not start.flow_style)
 
@@ -233,7 +242,7 @@ class _Reader:
                 break
             spot = self._spot(event)
             key = self._key(event, depth)
-            value = self._node(next(self._events), depth + 1)
+            value = self._below(key or "?", next(self._events), depth)
             if key is None:
                 continue
             if key == "<<" and isinstance(event, yaml.ScalarEvent) and not event.style:
@@ -323,41 +332,82 @@ class _Reader:
         return value
 
 
+class _Syntax(NamedTuple):
+    """What a message of PyYAML's means; `opening` if the place that matters is where it began."""
+
+    fragment: str
+    what: str
+    remedy: str
+    opening: bool = False
+
+
+_TAB = _Syntax("tab character", "a tab stands where only spaces may", "Indent with spaces.")
 _SYNTAX = (
-    ("that cannot start any token", "'\\t'", "a tab stands where only spaces may",
-     "Indent with spaces."),
-    ("a tab character that violates indentation", "", "a tab stands where only spaces may",
-     "Indent with spaces."),
-    ("mapping values are not allowed", "", "a ':' stands where no key can be",
-     "Check the indentation of this line and the one before, and quote text that holds ': '."),
-    ("did not find expected ',' or ']'", "", "a list opened with '[' is not closed properly",
-     "Add the missing ',' or ']'."),
-    ("did not find expected ',' or '}'", "", "a mapping opened with '{' is not closed properly",
-     "Add the missing ',' or '}'."),
-    ("did not find expected key", "", "a key of a mapping is due here",
-     "Check the indentation: keys of one mapping begin in one column."),
-    ("could not find expected ':'", "", "a key without a ':' stands here",
-     "Write 'key: value', with a blank after the colon."),
-    ("found unexpected end of stream", "", "the text ends inside a quoted string",
-     "Close the quotes."),
-    ("control characters are not allowed", "", "the text holds a control character",
-     "Remove it; a spec is plain text in UTF-8."),
-    ("special characters are not allowed", "", "the text holds a control character",
-     "Remove it; a spec is plain text in UTF-8."),
-    ("that cannot start any token", "", "a character stands here that no plain text may begin with",
-     "Put the text in quotes."),
-)  # fmt: skip
+    _TAB,
+    _Syntax(
+        "mapping values are not allowed",
+        "a ':' stands where no key can be",
+        "Check the indentation of this line and the one before, and quote text that holds ': '.",
+    ),
+    _Syntax(
+        "expected ',' or ']'",
+        "the list that is opened here with '[' is not closed properly",
+        "Add the missing ',' or ']'.",
+        opening=True,
+    ),
+    _Syntax(
+        "expected ',' or '}'",
+        "the mapping that is opened here with '{' is not closed properly",
+        "Add the missing ',' or '}'.",
+        opening=True,
+    ),
+    _Syntax(
+        "did not find expected key",
+        "a key of a mapping is due here",
+        "Check the indentation: keys of one mapping begin in one column.",
+    ),
+    _Syntax(
+        "could not find expected ':'",
+        "a key without a ':' stands here",
+        "Write 'key: value', with a blank after the colon.",
+        opening=True,
+    ),
+    _Syntax(
+        "unexpected end of stream",
+        "the quotes that are opened here are not closed",
+        "Close the quotes.",
+        opening=True,
+    ),
+    _Syntax(
+        "characters are not allowed",
+        "the text holds a control character",
+        "Remove it; a spec is plain text in UTF-8.",
+    ),
+    _Syntax(
+        "cannot start any token",
+        "a character stands here that no plain text may begin with",
+        "Put the text in quotes.",
+    ),
+)
 
 
 def _syntax_problem(error: yaml.YAMLError, file: str, text: str) -> Problem:
     """What PyYAML found, in plain words."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    spot = Spot(file, mark.line + 1, mark.column + 1) if mark else _offset_spot(error, file, text)
+    spot = _mark_spot(error, "problem_mark", file) or _offset_spot(error, file, text)
     message = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    for fragment, also, what, remedy in _SYNTAX:
-        if fragment in message and (not also or _at_tab(text, spot)):
-            return Problem(spot.where(), what, remedy)
-    return Problem(spot.where(), f"this is not YAML: {message}", "Correct the syntax.")
+    found = next((item for item in _SYNTAX if item.fragment in message), None)
+    if found is None:
+        return Problem(spot.where(), f"this is not YAML: {message}", "Correct the syntax.")
+    if "cannot start any token" in message and _at_tab(text, spot):
+        found = _TAB
+    if found.opening:
+        spot = _mark_spot(error, "context_mark", file) or spot
+    return Problem(spot.where(), found.what, found.remedy)
+
+
+def _mark_spot(error: yaml.YAMLError, name: str, file: str) -> Spot | None:
+    mark = getattr(error, name, None)
+    return Spot(file, mark.line + 1, mark.column + 1) if mark else None
 
 
 def _at_tab(text: str, spot: Spot) -> bool:

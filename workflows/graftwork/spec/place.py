@@ -27,6 +27,7 @@ class Place:
         node: The value in the file, or None where there is none.
         type: The type that is due, without `| None`.
         model: The innermost model on the way, and `outer` the one around it.
+        field: The innermost field on the way, and `name` its key.
         spot: Where to point for a wrong value: at the value, or at its key if it begins below.
         key_spot: Where the key stands.
         keys: Keys and list positions on the way.
@@ -39,6 +40,7 @@ class Place:
         self.model: type[BaseModel] = Workflow
         self.outer: type[BaseModel] = Workflow
         self.field: FieldInfo | None = None
+        self.name = ""
         self.spot = root.spot
         self.key_spot = root.spot
         self.keys: list[str] = []
@@ -63,14 +65,23 @@ class Place:
             self.choice = depth
             self.type = _labelled(found, str(part))
         else:
-            self._descend_type(part)
-            self._descend_node(part)
+            self.enter(part)
+
+    def enter(self, part: int | str) -> None:
+        """Go on to a key or an item."""
+        self._descend_type(part)
+        self._descend_node(part)
+
+    @property
+    def written(self) -> str:
+        """The value as it is written, where it is a scalar."""
+        return self.node.text if self.node is not None else ""
 
     def _descend_type(self, part: int | str) -> None:
-        kind, self.type, self.field = self.type, None, None
+        kind, self.type = self.type, None
         if is_model(kind):
             self.outer, self.model = self.model, kind
-            self.field = fields(kind).get(str(part))
+            self.name, self.field = str(part), fields(kind).get(str(part))
             self.type = _annotation(self.field) if self.field else None
         elif get_origin(kind) is dict:
             self.type = get_args(kind)[1]

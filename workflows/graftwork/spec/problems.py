@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from graftwork.errors import Problem
 from graftwork.spec.nodes import Node
 from graftwork.spec.place import Place, description, fields, is_model, members, tags, unwrap
 from graftwork.spec.stages import KINDS
+from graftwork.spec.workflow import Stage, Workflow
 
 _DUE = {
     "int_type": "a whole number",
@@ -35,6 +36,7 @@ _BOUNDS = {
 }
 # Keys of a stage that are often written one level too deep.
 _OF_THE_STAGE = ("when", "matrix")
+_EXTRA: dict[type[BaseModel], tuple[str, ...]] = {Stage: ("matrix",), Workflow: ("defaults",)}
 
 
 def near(name: str, known: Iterable[str]) -> str | None:
@@ -97,7 +99,8 @@ def _choice(
         _type_words(member) for member in members(place.type) if member is not type(None)
     )
     value = alternatives[0][0]["input"]
-    return [_at(place, f"{due} is due, and this is {shown(value)}", _means(place))]
+    what = f"{due} is due, and this is {shown(value)}"
+    return [_at(place, what, _means(place, f"Write {due}."))]
 
 
 def _type_words(member: object) -> str:
@@ -120,10 +123,11 @@ def _at(place: Place, what: str, remedy: str) -> Problem:
     return Problem(place.spot.where(place.key), what, remedy)
 
 
-def _means(place: Place) -> str:
-    """What the key means, as a remedy where there is no better one."""
+def _means(place: Place, advice: str = "") -> str:
+    """Advice followed by what the key means."""
     text = description(place.field)
-    return f"{place.keys[-1]}: {text}" if text and place.keys else "See 'graftwork schema'."
+    means = f"{place.name}: {text}" if text else "" if advice else "See 'graftwork schema'."
+    return f"{advice} {means}".strip()
 
 
 def _problem(detail: ErrorDetails, place: Place) -> Problem:
@@ -140,6 +144,10 @@ def _problem(detail: ErrorDetails, place: Place) -> Problem:
 def _value_error(detail: ErrorDetails, place: Place) -> Problem:
     """A validator's own message: what is wrong, and after the semicolon what to do."""
     what, _, remedy = str(detail["ctx"]["error"]).partition("; ")
+    # A message about a whole mapping that begins with one of its keys is about that key.
+    first = what.split(" ", 1)[0]
+    if place.node and isinstance(place.node.value, dict) and first in place.node.value:
+        place.enter(first)
     remedy = f"{remedy[:1].upper()}{remedy[1:]}" if remedy else ""
     return _at(place, what, f"{remedy.rstrip('.')}." if remedy else _means(place))
 
@@ -147,7 +155,10 @@ def _value_error(detail: ErrorDetails, place: Place) -> Problem:
 def _missing(detail: ErrorDetails, place: Place) -> Problem:
     name = str(detail["loc"][-1])
     text = description(place.field)
+    choices = get_args(place.type) if get_origin(place.type) is Literal else ()
     means = f" {text}" if text else ""
+    if choices:
+        means = f" Write '{name}: {choices[0]}'."
     return Problem(
         place.key_spot.where(place.key), f"the key {name!r} is missing", f"Add it.{means}"
     )
@@ -155,16 +166,16 @@ def _missing(detail: ErrorDetails, place: Place) -> Problem:
 
 def _unknown(detail: ErrorDetails, place: Place) -> Problem:
     name = place.keys[-1]
-    allowed = list(fields(place.model))
+    # Two keys are worked off before the words see the rest.
+    allowed = [*fields(place.model), *_EXTRA.get(place.model, ())]
     what = f"unknown key {name!r}"
     likely = near(name, allowed)
     if likely is None and name in _OF_THE_STAGE and place.keys[0] == "stages":
-        remedy = f"It belongs one level up, beside {place.keys[2]!r}."
+        remedy = f"It belongs to the stage, beside {place.keys[2]!r}."
     elif likely is None and name in fields(place.outer):
         remedy = f"It belongs one level up, beside {place.keys[-2]!r}."
     else:
-        word = "A stage has one of" if "prepare" in allowed and "train" in allowed else "Known keys"
-        remedy = suggestion(name, allowed, word)
+        remedy = suggestion(name, allowed, "Known keys")
     return Problem(place.key_spot.where(place.key), what, remedy)
 
 
@@ -206,16 +217,9 @@ def _too_short(detail: ErrorDetails, place: Place) -> Problem:
     least, actual = detail["ctx"]["min_length"], detail["ctx"]["actual_length"]
     if isinstance(detail["input"], str):
         return _at(place, "the text is empty", _means(place))
-    has = (
-        "it is empty"
-        if actual == 0
-        else f"there is {actual}"
-        if actual == 1
-        else f"there are {actual}"
-    )
-    return _at(
-        place, f"at least {least} {'is' if least == 1 else 'are'} needed, and {has}", _means(place)
-    )
+    has = f"there {'is' if actual == 1 else 'are'} {actual}" if actual else "it is empty"
+    what = f"at least {least} {'is' if least == 1 else 'are'} needed, and {has}"
+    return _at(place, what, _means(place, f"Give at least {least}."))
 
 
 def _pattern(detail: ErrorDetails, place: Place) -> Problem:
@@ -245,9 +249,25 @@ def _type_remedy(value: object, due: str, place: Place) -> str:
         return f"Write {int(value)}."
     if due.endswith("number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return f"Write it without quotes: {value.strip()}."
-    if due == "a mapping" and is_model(place.type):
-        return f"Write keys and values below it; known keys: {', '.join(fields(place.type))}."
-    return _means(place)
+    if due == "a mapping":
+        return _mapping_remedy(value, place)
+    return _means(place, f"Write {due}.")
+
+
+def _mapping_remedy(value: object, place: Place) -> str:
+    """What to write where a mapping is due, as an example where the value says what is meant."""
+    if place.type is Stage:
+        return f"Give the stage one kind: {', '.join(KINDS)}."
+    found = [unwrap(member)[0] for member in members(place.type) or (place.type,)]
+    for member in found:
+        for key in ("name", "source"):
+            if is_model(member) and key in fields(member) and value in tags(member):
+                return f"Write '{{{key}: {value}}}'."
+    if place.name == "tokenizer":
+        return _means(place, "Write one of its forms.")
+    if is_model(place.type):
+        return f"Write keys and values; known keys: {', '.join(fields(place.type))}."
+    return _means(place, "Write a mapping.")
 
 
 def _out_of_bounds(detail: ErrorDetails, place: Place) -> Problem:
@@ -255,12 +275,11 @@ def _out_of_bounds(detail: ErrorDetails, place: Place) -> Problem:
     bound = detail["ctx"][name]
     limit = f"{bound:g}" if isinstance(bound, float) else f"{bound}"
     opposite = {"above": "not above", "at least": "below", "below": "not below", "at most": "above"}
-    text = description(place.field)
-    means = f" {place.keys[-1]}: {text}" if text and place.keys else ""
+    shown_value = place.written or detail["input"]
     return _at(
         place,
-        f"{detail['input']} is {opposite[words]} {limit}",
-        f"Write a number {words} {limit}.{means}",
+        f"{shown_value} is {opposite[words]} {limit}",
+        _means(place, f"Write a number {'of ' if words.startswith('at') else ''}{words} {limit}."),
     )
 
 

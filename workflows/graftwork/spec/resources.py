@@ -72,7 +72,8 @@ class Pool(Strict):
         for variable, source in self.env_secrets.items():
             if len(source.split("/")) != 2 or not all(source.split("/")):
                 raise ValueError(
-                    f"{variable} must name a secret and a key as 'secret/key', never the value"
+                    f"env_secrets gives {variable} something else than a secret and its key; write "
+                    f"'{variable}: secret/key', and never the value itself"
                 )
         return self
 
@@ -92,9 +93,9 @@ class Storage(Strict):
     @model_validator(mode="after")
     def _sane(self) -> Self:
         if not self.root.strip():
-            raise ValueError("the root is empty; name a folder or a URL such as s3://bucket/runs")
+            raise ValueError("root is empty; name a folder or a URL such as s3://bucket/runs")
         if ".." in self.root.replace("\\", "/").split("/"):
-            raise ValueError(f"{self.root!r} climbs out with '..'; write the path itself")
+            raise ValueError(f"root {self.root!r} climbs out with '..'; write the path itself")
         return self
 
 

@@ -46,13 +46,19 @@ class Heuristics(Method):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_words > self.max_words:
-            raise ValueError(f"min_words is {self.min_words}, above max_words {self.max_words}")
+            raise ValueError(
+                f"min_words is {self.min_words}, above max_words {self.max_words}; "
+                f"let the first be the smaller one"
+            )
         if self.min_mean_word > self.max_mean_word:
             raise ValueError(
-                f"min_mean_word is {self.min_mean_word}, above max_mean_word {self.max_mean_word}"
+                f"min_mean_word is {self.min_mean_word}, above max_mean_word "
+                f"{self.max_mean_word}; let the first be the smaller one"
             )
         if self.inverse and self.quality is None:
-            raise ValueError("inverse turns the quality filter round, and quality is not set")
+            raise ValueError(
+                "inverse turns the quality filter round, and there is none; set quality too"
+            )
         return self
 
 
@@ -110,9 +116,11 @@ class PreSelect(Method):
     @model_validator(mode="after")
     def _enough(self) -> Self:
         if self.keep == 0:
-            raise ValueError("keep is 0%, which keeps nothing")
+            raise ValueError("keep is 0%, which keeps nothing; write for example 10%")
         if len(self.models) == 1:
-            raise ValueError("one model has no order; name at least 2, or none for the ladder")
+            raise ValueError(
+                "models names only one, which has no order; name at least 2, or none for the ladder"
+            )
         return self
 
 

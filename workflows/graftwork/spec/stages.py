@@ -35,7 +35,27 @@ def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Seeds = int | Annotated[tuple[int, ...], AS_TUPLE] | None
+def check_seeds(seeds: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    """Refuse seed lists that are empty, repeated or negative.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    if isinstance(seeds, int) and not 1 <= seeds <= 100:
+        raise ValueError(f"{seeds} is no number of seeds; use 1 to 100")
+    if isinstance(seeds, tuple) and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ValueError(
+            "the list must name at least one seed, and none twice; write for example [17, 18, 19]"
+        )
+    if isinstance(seeds, tuple) and not 0 <= min(seeds) <= max(seeds) < 2**31:
+        raise ValueError("a seed is negative or too large; use numbers from 0 to 2147483647")
+    return seeds
+
+
+Seeds = Annotated[
+    int | Annotated[tuple[int, ...], AS_TUPLE] | None,
+    AfterValidator(check_seeds),
+]
 Sources = Annotated[
     tuple[CorpusOrDocuments, ...],
     Field(min_length=1),
@@ -131,7 +151,7 @@ class Prepare(StageBody):
     @model_validator(mode="after")
     def _something_left(self) -> Self:
         if not 0 < self.held_out <= 0.5:
-            raise ValueError("held_out must be above 0% and at most 50%")
+            raise ValueError("held_out must be above 0% and at most 50%; write for example 2%")
         return self
 
 
@@ -146,7 +166,9 @@ class Replay(Strict):
     @model_validator(mode="after")
     def _a_part(self) -> Self:
         if not 0 < self.share < 1:
-            raise ValueError("share must lie between 0% and 100%, both excluded")
+            raise ValueError(
+                "share must lie between 0% and 100%, both excluded; write for example 5%"
+            )
         return self
 
 
@@ -249,7 +271,8 @@ class Sparsify(Training):
     def _one_origin(self) -> Self:
         if (self.from_ is None) == (self.model is None):
             raise ValueError(
-                "give exactly one of 'from' (a trained model) and 'model' (an architecture)"
+                "a sparsify stage starts from a trained model or from an architecture; "
+                "give exactly one of 'from' and 'model'"
             )
         return self
 
@@ -312,28 +335,15 @@ class Compare(StageBody):
                 f"baseline {self.baseline!r} is not an arm; the arms are {', '.join(self.arms)}"
             )
         if len(set(self.arms.values())) < len(self.arms):
-            raise ValueError("two arms name the same stage, which compares it with itself")
-        check_seeds(self.seeds)
+            raise ValueError(
+                "two arms name the same stage, which compares it with itself; name another stage"
+            )
         return self
 
     @property
     def baseline_label(self) -> str:
         """Label of the baseline, the default resolved."""
         return self.baseline or list(self.arms)[-1]
-
-
-def check_seeds(seeds: int | tuple[int, ...] | None) -> None:
-    """Refuse seed lists that are empty, repeated or negative.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    if isinstance(seeds, int) and not 1 <= seeds <= 100:
-        raise ValueError(f"seeds is {seeds}; use 1 to 100")
-    if isinstance(seeds, tuple) and (not seeds or len(set(seeds)) < len(seeds)):
-        raise ValueError("seeds must name at least one seed, and none twice")
-    if isinstance(seeds, tuple) and min(seeds) < 0:
-        raise ValueError("seeds must not be negative")
 
 
 KINDS: dict[str, type[StageBody]] = {

@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic.json_schema import WithJsonSchema
@@ -28,8 +28,8 @@ from graftwork.spec.stages import (
     StageBody,
     Train,
     Upcycle,
-    check_seeds,
 )
+from graftwork.units import shown
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -59,12 +59,12 @@ class Condition:
         if isinstance(text, Condition):
             return text
         match = re.fullmatch(
-            r"\s*([a-z][a-z0-9-]*)\.([\w/.-]+)\s*(<=|>=|<|>)\s*([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*",
+            r"\s*([a-z][a-z0-9-]*)\.([\w/.-]+)\s*(<=|>=|<|>)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*",
             str(text),
         )
         if not isinstance(text, str) or not match:
             raise ValueError(
-                f"{text!r} is not a condition; write for example 'base.loss < 3.5', "
+                f"{shown(text)} is not a condition; write for example 'base.loss < 3.5', "
                 f"with one of < <= > >="
             )
         return cls(text, match[1], match[2], match[3], float(match[4]))
@@ -108,6 +108,8 @@ class Stage(Strict):
                     f"a stage has one kind, and this one has {' and '.join(kinds)}; "
                     f"make it {len(kinds)} stages"
                 )
+            if len(kinds) == 1 and data[kinds[0]] is None:
+                raise ValueError(f"{kinds[0]!r} is empty; write its parameters below it")
             if not kinds and set(data) <= {"when"}:
                 raise ValueError(f"the stage has no kind; give one of {', '.join(KINDS)}")
         return data
@@ -137,7 +139,7 @@ class Metadata(Strict):
     description: str = ""
     """What it is for."""
     paper: str = Field(default="", pattern=r"^(\d{4}\.\d{4,5})?$")
-    """arXiv number of the paper it follows."""
+    """arXiv number of the paper it follows, for example `2405.15319`."""
 
 
 class Workflow(Strict):
@@ -163,8 +165,3 @@ class Workflow(Strict):
     """Where text comes from."""
     stages: dict[Name, Stage] = Field(min_length=1)
     """The stages; a stage that names another runs after it."""
-
-    @model_validator(mode="after")
-    def _seeds(self) -> Self:
-        check_seeds(self.seeds)
-        return self
