@@ -31,13 +31,23 @@ def marked(run: str) -> list[int]:
 
 
 def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
-    """Ask a child that leads a process group to end, with SIGKILL for what is left after it."""
-    if child.poll() is None:
-        _kill(child.pid, signal.SIGTERM, group=True)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=grace)
+    """Ask all of a group that the child leads to end, with SIGKILL for what is left after it."""
+    deadline = time.monotonic() + grace
+    _kill(child.pid, signal.SIGTERM, group=True)
+    while _lives(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
     _kill(child.pid, signal.SIGKILL, group=True)
     child.wait()
+
+
+def _lives(child: subprocess.Popen[bytes]) -> bool:
+    """Whether any process of the group is left; the child, once over, is reaped first."""
+    child.poll()
+    try:
+        os.killpg(child.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def sweep(run: str, grace: float = GRACE_SECONDS) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from graftwork.artifact import Record
@@ -42,13 +41,13 @@ def _row(status: Status, record: Record | None) -> tuple[str, ...]:
         f"{record.flops:.2e}" if record.flops else "",
         f"{loss:.3f}" if loss is not None else "",
         format_seconds(record.wall_seconds) if status.state == "done" else "",
-        format_seconds(overhead(status, record)),
+        format_seconds(overhead(status, record)) if status.state == "done" else "",
     )
 
 
 def overhead(status: Status, record: Record) -> float:
-    """Seconds of the step that were not the stage's own work; all of them, if it was skipped."""
-    return max(0.0, status.seconds - (record.wall_seconds if status.state == "done" else 0.0))
+    """Seconds of the step that were not the stage's own work: Python, KFP, storage, imports."""
+    return max(0.0, status.seconds - record.wall_seconds) if status.state == "done" else 0.0
 
 
 def as_json(steps: Sequence[Status], records: Mapping[str, Record]) -> list[dict[str, Any]]:
@@ -90,8 +89,3 @@ def failure(status: Status, log: Path) -> str:
     parts += [f"  | {line}" for line in tail.splitlines()]
     parts.append("Stages that are done are kept: run the same command again to go on from here.")
     return "\n".join(parts)
-
-
-def show(console: Console, steps: Sequence[Status], records: Mapping[str, Record]) -> None:
-    """Print the table."""
-    console.print(table(steps, records))
