@@ -85,7 +85,8 @@ def line_chart(
         aria_label=f"{title}. " + " ".join(_describe(line) for line in lines),
         data_x=f"{across.low:.8g} {across.high:.8g} {across.start:g} {across.end:g}",
         data_y=f"{up.low:.8g} {up.high:.8g} {up.start:g} {up.end:g}",
-        class_="small" if frame.width < 400 else None,
+        data_unit=x,
+        class_="small" if frame.width <= SMALL.width else None,
     )
     return tag(
         "figure",
