@@ -42,7 +42,7 @@ def test_files_that_only_the_cluster_sees_are_noted(spec, tmp_path):
 def test_files_that_are_needed_here_are_asked_for(spec, tmp_path):
     (tmp_path / "note.txt").unlink()
     with pytest.raises(RunError, match="no file matches"):
-        plan_files([spec], files_needed=True)
+        plan_files([spec], files="needed")
 
 
 def test_what_planning_finds_is_told_with_its_line(tmp_path):
@@ -59,3 +59,8 @@ def test_what_planning_finds_is_told_with_its_line(tmp_path):
         plan_files([path])
     (problem,) = caught.value.problems
     assert (problem.where.line, problem.where.key) == (6, "stages.two.continue.budget")
+
+
+def test_a_check_looks_at_no_file(spec, tmp_path):
+    (tmp_path / "note.txt").unlink()
+    assert plan_files([spec], files="ignored").notes == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from graftwork.errors import RunError, SpecError
 from graftwork.plan import Note, Plan, plan
@@ -12,42 +13,53 @@ from graftwork.spec.load import load_with_places
 from graftwork.spec.workflow import Workflow
 from graftwork.store.corpora import corpus_digest
 
+Files = Literal["needed", "noted", "ignored"]
+
 
 def plan_files(
-    paths: Sequence[str | Path], sets: Sequence[str] = (), *, files_needed: bool = False
+    paths: Sequence[str | Path], sets: Sequence[str] = (), *, files: Files = "noted"
 ) -> Plan:
+    """The plan alone of `load_and_plan`.
+
+    Raises:
+        SpecError, RunError: as `load_and_plan`.
+    """
+    return load_and_plan(paths, sets, files=files)[1]
+
+
+def load_and_plan(
+    paths: Sequence[str | Path], sets: Sequence[str] = (), *, files: Files = "noted"
+) -> tuple[Workflow, Plan]:
     """Load a spec with its overlays and `--set` values, look at its local corpora, and plan it.
 
     Args:
         paths: The spec, then overlays.
         sets: `a.b.c=value` each.
-        files_needed: Whether corpora that are local files must be here, as in a local run. A
-            pipeline for a cluster may name files that only its pods see.
+        files: What to do about corpora that are local files and are not here: they are `needed`
+            for a local run; for a cluster, whose pods may see others, that is `noted`. With
+            `ignored` no corpus is looked at, and fingerprints are not those of a run.
 
     Raises:
-        SpecError: the spec is wrong, or cannot be planned.
-        RunError: `files_needed`, and a corpus's files are not there.
+        SpecError: the spec is wrong, or cannot be planned; with the lines of the files.
+        RunError: files are needed and not there.
     """
     loaded = load_with_places(paths, sets)
     try:
-        return plan_workflow(loaded.workflow, files_needed=files_needed)
+        return loaded.workflow, _plan(loaded.workflow, files)
     except SpecError as error:
         raise loaded.locate(error) from None
 
 
-def plan_workflow(workflow: Workflow, *, files_needed: bool = False) -> Plan:
-    """Look at a loaded workflow's local corpora, and plan it.
-
-    Raises:
-        SpecError, RunError: as `plan_files`.
-    """
+def _plan(workflow: Workflow, files: Files) -> Plan:
+    if files == "ignored":
+        return plan(workflow)
     digests: dict[str, str] = {}
     missing: dict[str, str] = {}
     for name, corpus in workflow.corpora.items():
         try:
             digest = corpus_digest(corpus, workflow.storage)
         except RunError as error:
-            if files_needed:
+            if files == "needed":
                 raise
             missing[name] = error.what
             continue

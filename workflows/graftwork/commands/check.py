@@ -6,16 +6,14 @@ import argparse
 import json
 import sys
 
-from graftwork.commands.loading import load_workflow, warn
+from graftwork.commands.loading import load_plan, warn
 from graftwork.errors import SpecError
-from graftwork.plan import plan
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Say `ok`, or print every problem and return 2."""
     try:
-        workflow = load_workflow(arguments)
-        planned = plan(workflow)
+        workflow, planned = load_plan(arguments, files="ignored")
     except SpecError as error:
         if not arguments.json:
             raise
@@ -27,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = {"ok": True, "problems": [], "stages": stages, "steps": steps}
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return 0
-    warn(planned)
+    warn(planned.notes)
     over_seeds = f", {steps} steps over all seeds" if steps != stages else ""
     sys.stdout.write(f"ok: {stages} {'stage' if stages == 1 else 'stages'}{over_seeds}\n")
     return 0

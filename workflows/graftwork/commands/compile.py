@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from graftwork.commands.loading import load_workflow, warn, write_output
-from graftwork.compile import compile_plan
-from graftwork.planned import plan_workflow
+from graftwork.commands.loading import load_plan, warn, write_output
+from graftwork.compile import compile_noted
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pipeline."""
-    planned = plan_workflow(load_workflow(arguments))
-    warn(planned)
-    write_output(compile_plan(planned), arguments.output)
+    _, planned = load_plan(arguments)
+    compiled = compile_noted(planned)
+    warn([*planned.notes, *compiled.notes])
+    write_output(compiled.text, arguments.output)
     return 0

@@ -7,28 +7,31 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from graftwork.plan import Plan
-from graftwork.spec.load import load
+from graftwork.plan import Note, Plan
+from graftwork.planned import Files, load_and_plan
 from graftwork.spec.workflow import Workflow
 from graftwork.store.files import explained
 
 
-def load_workflow(arguments: argparse.Namespace) -> Workflow:
-    """The spec with its overlays and `--set` values.
+def load_plan(arguments: argparse.Namespace, files: Files = "noted") -> tuple[Workflow, Plan]:
+    """The spec with its overlays and `--set` values, and its plan.
 
     Raises:
         SpecError: it is wrong.
+        RunError: `files` are needed, and are not here.
     """
-    return load([arguments.spec, *arguments.file], arguments.set)
+    return load_and_plan([arguments.spec, *arguments.file], arguments.set, files=files)
 
 
-def warn(planned: Plan) -> None:
-    """Tell, on standard error, what of a plan should be looked into."""
-    for note in planned.notes:
+def warn(notes: Iterable[Note]) -> None:
+    """Tell, on standard error, what should be looked into."""
+    for note in notes:
         if note.level == "warning":
-            sys.stderr.write(f"graftwork: warning: {note.step}: {note.text}\n")
+            place = f"{note.step}: " if note.step else ""
+            sys.stderr.write(f"graftwork: warning: {place}{note.text}\n")
 
 
 def write_output(text: str, path: str | None) -> None:

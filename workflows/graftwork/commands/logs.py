@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from graftwork.commands.loading import load_workflow
+from graftwork.commands.loading import load_plan
 from graftwork.errors import UsageError
-from graftwork.planned import plan_workflow
 from graftwork.store import Store
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the logs in the order of the plan."""
-    workflow = load_workflow(arguments)
-    names = [planned.step.name for planned in plan_workflow(workflow).steps]
+    workflow, plan = load_plan(arguments)
+    names = [planned.step.name for planned in plan.steps]
     if arguments.stage:
         if arguments.stage not in names:
             raise UsageError(

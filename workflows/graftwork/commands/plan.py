@@ -8,13 +8,12 @@ import sys
 
 from rich.console import Console
 
-from graftwork.commands.loading import load_workflow
+from graftwork.commands.loading import load_plan
 from graftwork.errors import RunError
 from graftwork.plan import Plan, Status, status
 from graftwork.plan.as_json import plan_as_json
 from graftwork.plan.mermaid import plan_as_mermaid
 from graftwork.plan.render import plan_as_table
-from graftwork.planned import plan_workflow
 from graftwork.store import Store
 
 # A table in a file or a pipe is not cut to the width of a terminal that is not there.
@@ -23,7 +22,7 @@ WIDE = 200
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan in the format that was asked for."""
-    planned = plan_workflow(load_workflow(arguments))
+    _, planned = load_plan(arguments)
     if arguments.format == "mermaid":
         sys.stdout.write(plan_as_mermaid(planned))
         return 0

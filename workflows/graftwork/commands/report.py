@@ -7,10 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from graftwork.commands.loading import load_workflow
+from graftwork.commands.loading import load_plan
 from graftwork.errors import RunError
 from graftwork.plan import Plan
-from graftwork.planned import plan_workflow
 from graftwork.report import Result, Run, write_report
 from graftwork.results import read_result, report_path
 from graftwork.spec.workflow import Workflow
@@ -21,8 +20,7 @@ from graftwork.store.files import explained
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and print its path."""
-    workflow = load_workflow(arguments)
-    planned = plan_workflow(workflow)
+    workflow, planned = load_plan(arguments)
     store = Store(workflow.storage)
     results = {one.step.name: result_of(store, one.step) for one in planned.steps}
     made = sum(result.record is not None for result in results.values())

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graftwork.commands.loading import load_workflow, warn
+from graftwork.commands.loading import load_plan, warn
 from graftwork.local.run import Options, Outcome, run_workflow
 from graftwork.local.summary import as_json, failure, table
-from graftwork.planned import plan_workflow
 
 # A table in a file or a pipe is not cut to the width of a terminal that is not there.
 WIDE = 160
@@ -21,9 +20,8 @@ WIDE = 160
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the workflow; progress goes to standard error, the result to standard output."""
-    workflow = load_workflow(arguments)
-    planned = plan_workflow(workflow, files_needed=True)
-    warn(planned)
+    workflow, planned = load_plan(arguments, files="needed")
+    warn(planned.notes)
     options = Options(command=repeat(arguments), spec_text=spec_text(arguments.spec))
     outcome = run_workflow(planned, workflow.metadata, options)
     _print(outcome, arguments.json)

@@ -9,17 +9,16 @@ import sys
 
 from graftwork.cluster.pipelines import Pipelines
 from graftwork.commands.following import exit_code, follow, table
-from graftwork.commands.loading import load_workflow, warn
-from graftwork.compile import compile_plan
-from graftwork.planned import plan_workflow
+from graftwork.commands.loading import load_plan, warn
+from graftwork.compile import compile_noted
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile, upload, start, and follow if asked to."""
-    workflow = load_workflow(arguments)
-    planned = plan_workflow(workflow)
-    warn(planned)
-    ir = compile_plan(planned)
+    workflow, planned = load_plan(arguments)
+    compiled = compile_noted(planned)
+    warn([*planned.notes, *compiled.notes])
+    ir = compiled.text
     pipelines = Pipelines(arguments.endpoint, arguments.namespace, arguments.token)
     name = workflow.metadata.name
     version = arguments.pipeline_version or hashlib.sha256(ir.encode()).hexdigest()[:12]
