@@ -111,6 +111,8 @@ def run_of(spec: dict[str, Any], change: Callable[[Step, Result], Result] | None
     steps = steps_of(spec)
     for step in steps:
         metrics = {"loss": 3.0 + step.seed / 1000, "parameters": 12_345.0}
+        if step.spec.kind == "compare":
+            metrics = {"verdict/stacking": 1.0}
         if step.stage == "scratch":
             metrics["loss"] += 0.1
         record = record_of(step, metrics if step.spec.body.product != "tokens" else {}, made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from graftwork.report import Result
+from graftwork.report import Result, run_html
 from graftwork.report.dots import Arm, arms_chart
 from graftwork.report.verdict import verdicts
 
@@ -23,6 +23,28 @@ def test_every_arm_shows_all_seeds_mean_spread_and_difference(make_run, parse):
 def test_the_verdict_is_a_word_not_only_a_colour(make_run, parse):
     (html,) = verdicts(make_run())
     assert '<span class="verdict confirmed">confirmed</span>' in html
+
+
+def test_several_arms_get_a_verdict_each(make_run, spec):
+    model = {"layers": 2, "width": 64, "heads": 2}
+    other = {"train": {"data": "tokens", "model": model, "budget": "200 steps"}}
+    arms = {"stacking": "large", "wider": "other", "scratch": "scratch"}
+    spec["stages"] |= {"other": other, "verdict": {"compare": {"arms": arms, "at": "as_they_are"}}}
+
+    def change(step, result):
+        if step.stage == "verdict":
+            metrics = {"verdict/stacking": -1.0, "verdict/wider": 0.0}
+            record = result.record.model_copy(update={"metrics": metrics})
+            return Result("done", record=record)
+        return result
+
+    (html,) = verdicts(make_run(spec, change))
+    assert '<span class="verdict refuted">stacking: refuted</span>' in html
+    assert '<span class="verdict inconclusive">wider: inconclusive</span>' in html
+
+
+def test_a_finding_is_told_once(make_run):
+    assert run_html(make_run()).count("confirmed: stacking is lower") == 1
 
 
 def test_an_arm_that_failed_leaves_a_gap(make_run, parse, check_drawings):

@@ -11,8 +11,6 @@ from graftwork.report.page import run_html, stage_html, write_report
 __all__ = [
     "CURVE",
     "SUMMARY",
-    "CURVE",
-    "SUMMARY",
     "Result",
     "Run",
     "StageFiles",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from graftwork.report.chart import Line, finite, line_chart
 from graftwork.report.files import Plot, Sample, Summary, Table
 from graftwork.report.markup import Html, join, tag
@@ -42,12 +44,11 @@ def plot(data: Plot) -> Html | None:
 
 
 def _table(data: Table) -> Html:
-    rows = [
-        row(values[0], map(cell, values[1:]))
-        if values and isinstance(values[0], str)
-        else row(None, map(cell, values))
-        for values in data.rows[:_MAX_ROWS]
-    ]
+    rows = []
+    for values in data.rows[:_MAX_ROWS]:
+        cells = [cell(v, of) for v, of in zip_longest(values, data.columns, fillvalue="")]
+        name = values[0] if values else None
+        rows.append(row(name, cells[1:]) if isinstance(name, str) else row(None, cells))
     cut = len(data.rows) > len(rows)
     note = tag("p", f"The first {len(rows)} of {len(data.rows)} rows.", class_="note")
     return join(table(data.title, data.columns, rows), note if cut else None)

@@ -38,6 +38,7 @@ class View:
 
     Attributes:
         inputs: Role, label and address (may be empty) of each input.
+        told: Whether the page has told already what the stage found, as for a comparison.
     """
 
     stage: str
@@ -47,6 +48,7 @@ class View:
     config: Mapping[str, Any]
     entries: tuple[Entry, ...]
     inputs: tuple[tuple[str, str, str], ...] = ()
+    told: bool = False
 
     @property
     def first(self) -> Result:
@@ -72,6 +74,7 @@ def view_of_group(group: Group) -> View:
         group.steps[0].spec.body.model_dump(mode="json", by_alias=True),
         tuple(Entry(s.seed, r) for s, r in zip(group.steps, group.results, strict=True)),
         tuple(inputs),
+        told=group.kind == "compare",
     )
 
 
@@ -98,6 +101,8 @@ def section(view: View, *, level: int = 3) -> Html:
     """The stage as a section with a heading of this level."""
     result = view.first
     summary = result.files.summary
+    if view.told:
+        summary = summary.model_copy(update={"notes": [], "chart": None})
     chart, small = curves([(entry.seed, entry.result.files.curve) for entry in view.entries])
     right = chart or output(summary)
     figures_of_it = _facts(view, result.record)

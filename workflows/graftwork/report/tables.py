@@ -15,12 +15,14 @@ def number_cell(value: Child) -> Html:
     return tag("td", "–" if value is None else value, class_="number")
 
 
-def cell(value: Cell) -> Html:
-    """A cell of data as it comes."""
+def cell(value: Cell, column: object = "") -> Html:
+    """A cell of data as it comes; in a column of FLOPs numbers are powers of ten."""
     if isinstance(value, bool):
         return tag("td", "yes" if value else "no")
     if isinstance(value, int | float):
-        return number_cell(figures.number(value))
+        return number_cell(
+            figures.flops(value) if "FLOPs" in str(column) else figures.number(value)
+        )
     return tag("td", "–" if value is None else value)
 
 

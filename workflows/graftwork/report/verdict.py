@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from graftwork.report import figures
@@ -14,7 +13,8 @@ from graftwork.report.tables import Row, number_cell, row, table
 from graftwork.spec.stages import Compare
 from graftwork.step import Step
 
-_VERDICTS = ("confirmed", "refuted", "inconclusive")
+# What a comparison writes into its record for each arm that it judges.
+_VERDICTS = {1.0: "confirmed", -1.0: "refuted", 0.0: "inconclusive"}
 _AT = {
     "equal_flops": "at equal FLOPs",
     "equal_tokens": "at equal tokens",
@@ -53,34 +53,36 @@ def verdicts(run: Run) -> list[Html]:
 def _verdict(run: Run, group: Group, step: Step, body: Compare) -> Html:
     contenders = _contenders(run, step, body)
     result = run.result(step)
-    notes = result.files.summary.notes
-    chip = next((word for word in _VERDICTS if re.search(rf"\b{word}\b", " ".join(notes))), None)
-    heading = tag(
-        "h3",
-        link(group.stage, f"#{anchor(group.stage)}"),
-        tag("span", chip, class_=f"verdict {chip}") if chip else None,
-    )
+    summary = result.files.summary
     missing = None
     if result.record is None:
         reason = f": {result.reason}" if result.reason else ""
         missing = tag("p", f"No verdict yet ({group.state_words}{reason}).", class_="reason")
-    chart = result.files.summary.chart
     return tag(
         "section",
-        heading,
-        [tag("p", note, class_="finding") for note in notes],
+        tag("h3", link(group.stage, f"#{anchor(group.stage)}"), _chips(contenders, result)),
+        [tag("p", note, class_="finding") for note in summary.notes],
         missing,
         tag(
             "div",
-            arms_chart(
-                body.metric, _metric_words(body), [contender.arm for contender in contenders]
-            ),
+            arms_chart(body.metric, _metric_words(body), [c.arm for c in contenders]),
             _table(contenders, body),
             class_="pair",
         ),
-        plot(chart) if chart else None,
+        plot(summary.chart) if summary.chart else None,
         class_="result",
     )
+
+
+def _chips(contenders: list[_Contender], result: Result) -> list[Html]:
+    """The verdict on each arm, in a word."""
+    metrics = result.record.metrics if result.record else {}
+    found = [(c.label, _VERDICTS.get(metrics.get(f"verdict/{c.label}", 2.0))) for c in contenders]
+    judged = [(label, word) for label, word in found if word]
+    return [
+        tag("span", f"{label}: {word}" if len(judged) > 1 else word, class_=f"verdict {word}")
+        for label, word in judged
+    ]
 
 
 def _metric_words(body: Compare) -> str:
