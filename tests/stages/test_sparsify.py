@@ -135,11 +135,22 @@ def test_a_trained_model_is_sparsified_from_its_own_weights(job, model, tokens):
         assert (after[name] - before[name])[mask].abs().max() < 0.05
 
 
-def test_a_sparse_model_is_not_sparsified_again(job, sparse):
+def test_a_sparse_model_is_trained_on_under_its_own_masks(job, sparse):
     artifact, data = sparse
     stage = _sparsify(model=None, **{"from": "sparse"})
-    with pytest.raises(RunError, match="is a sparse model already"):
-        _perform(job(stage, ("from", artifact), ("data", data), work=WORK))
+    work = job(stage, ("from", artifact), ("data", data), work=WORK)
+    _perform(work)
+    before, after = _masks(artifact.path), _masks(work.out)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("seed", "sparsity"), [(18, "75%"), (17, "50%")])
+def test_a_sparse_model_does_not_change_its_masks(job, sparse, seed, sparsity):
+    artifact, data = sparse
+    method = {"name": "spdf", "sparsity": sparsity}
+    stage = _sparsify(model=None, method=method, **{"from": "sparse"})
+    with pytest.raises(RunError, match="sparse model with other masks than this stage draws"):
+        _perform(job(stage, ("from", artifact), ("data", data), seed=seed, work=WORK))
 
 
 def test_experts_are_sparsified_and_their_router_stays_dense(job, tokens):

@@ -1,8 +1,11 @@
-"""`sparsify`: train with masks on the weights, from scratch or from a dense model."""
+"""`sparsify`: train with masks on the weights: from scratch, from a dense model, or on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from graftwork.errors import RunError
 from graftwork.spec.stages import Sparsify
@@ -14,7 +17,7 @@ from graftwork_train.loop.fit import fit
 from graftwork_train.loop.plan import Start
 from graftwork_train.masked import as_tensors, count_escaped, count_held
 from graftwork_train.nn import Decoder, load_model
-from graftwork_train.nn.hf import hf_config, load_card, save_tensors
+from graftwork_train.nn.hf import hf_config, load_card, load_tensors, save_tensors
 from graftwork_train.sparsity import MASKS, draw_masks, read_masks
 from graftwork_train.stages.base import perform
 from graftwork_train.summary import extend_summary
@@ -25,11 +28,12 @@ def sparsify(body: Sparsify, job: Job) -> Outcome:
     """Draw masks from the step's seed, train under them, and keep them beside the model.
 
     Raises:
-        RunError: the model is sparse already, or as `fit`.
+        RunError: the model was trained under other masks, or as `fit`.
     """
     model, start = _begin(body, job)
     shapes = layout(hf_config(model.architecture, model.vocab, model.context))
     tensors = as_tensors(draw_masks(body.method, shapes, job.step.seed))
+    _check_earlier(body, job, tensors)
     outcome = fit(job, body, model, start=start, masks=tensors)
     save_tensors(job.out / MASKS, tensors)
     masks = read_masks(job.out, shapes)
@@ -48,12 +52,22 @@ def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start]:
         model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
         return model, Start()
     folder = job.artifact("from").path
-    if (folder / MASKS).is_file():
-        raise RunError(
-            f"{folder} is a sparse model already",
-            "Name a dense model in 'from', or put a densify stage before this one.",
-        )
     return load_model(folder), Start(load_card(folder).cursor)
+
+
+def _check_earlier(body: Sparsify, job: Job, drawn: Mapping[str, Tensor]) -> None:
+    """A sparse model is trained on under its own masks; the same seed draws the same ones."""
+    if body.from_ is None:
+        return
+    folder = job.artifact("from").path
+    if not (folder / MASKS).is_file():
+        return
+    earlier = load_tensors(folder / MASKS)
+    if set(earlier) != set(drawn) or any(not earlier[n].equal(drawn[n]) for n in drawn):
+        raise RunError(
+            f"{folder} is a sparse model with other masks than this stage draws",
+            "Give this stage the same method and sparsity, or put a densify stage before it.",
+        )
 
 
 def _account(job: Job, model: Decoder, held: int, outcome: Outcome) -> Outcome:
