@@ -256,7 +256,7 @@ class Continue(Training):
 
 
 class Sparsify(Training):
-    """Train a model with a mask on its weights, from scratch or from a dense model."""
+    """Train a model with a mask on its weights: from scratch, from a dense model, or on."""
 
     kind: ClassVar[str] = "sparsify"
 
