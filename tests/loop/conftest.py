@@ -62,6 +62,18 @@ MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
+def tokens() -> Callable[..., Path]:
+    """Writes a tokens artifact: `tokens(folder, tokens=4000, vocab=64, held=600)`."""
+    return write_tokens
+
+
+@pytest.fixture
+def word() -> Callable[..., Training]:
+    """A `train` stage that learns to count; `word(precision="bf16")` changes a field."""
+    return train_word
+
+
+@pytest.fixture
 def make_job(tmp_path: Path) -> MakeJob:
     """A job of one training stage; `inputs` are folders by role."""
 

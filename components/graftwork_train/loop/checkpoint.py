@@ -83,8 +83,13 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is whole, and a note for each that was passed over."""
+        """The newest checkpoint that is whole, and a note for each that was passed over.
+
+        What an attempt left that was killed while it saved is removed.
+        """
         notes: list[str] = []
+        for left in self._root.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
         for folder in self._folders():
             try:
                 return self._read(folder), notes

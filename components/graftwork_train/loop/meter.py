@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,64 +15,98 @@ from graftwork_train.loop.step import Place, Result, all_sum
 Point = dict[str, Any]
 
 
-@dataclass
 class Meter:
-    """Collects steps and turns them into points.
+    """Collects steps and turns them into points of `curve.jsonl`.
 
-    Attributes:
+    Args:
         plan: The training's.
         place: This worker's.
-        points: The curve so far.
-        seconds: Training time so far, over all attempts; checkpoints and evaluations apart.
     """
 
-    plan: Plan
-    place: Place
-    points: list[Point] = field(default_factory=list)
-    seconds: float = 0.0
-    _losses: list[Tensor] = field(default_factory=list)
-    _last: Result | None = None
-    _window_began: float = field(default_factory=time.perf_counter)
-    _waited: float = 0.0
+    def __init__(self, plan: Plan, place: Place) -> None:
+        self.points: list[Point] = []
+        self._plan, self._place = plan, place
+        self._seconds = 0.0
+        self._losses: list[Tensor] = []
+        self._last: Result | None = None
+        self._steps = 0
+        self._waited = 0.0
+        # Of the window: what the clock had when it was stopped, and since when it runs again.
+        self._elapsed = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all attempts; checkpoints and evaluations apart."""
+        return self._seconds + self._elapsed
+
+    def start(self) -> None:
+        """Let the clock run."""
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        """Stop the clock: what comes is not training."""
+        if self._since is not None:
+            self._elapsed += time.perf_counter() - self._since
+            self._since = None
 
     def add(self, result: Result, waited: float) -> None:
         """Take a step's result, and the seconds that it waited for its data."""
         self._losses.append(result.loss)
         self._last = result
+        self._steps += 1
         self._waited += waited
 
-    def pause(self) -> None:
-        """Begin a new window now: what came before is not training."""
-        self._window_began = time.perf_counter()
-        self._waited = 0.0
+    def details(self) -> dict[str, Any]:
+        """What a checkpoint keeps; all workers must ask."""
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        window = all_sum(self._place, *losses) if losses else []
+        return {"curve": self.points, "window": window, "seconds": self.seconds}
+
+    def resume(self, details: Mapping[str, Any]) -> None:
+        """Go on from what `details` gave."""
+        self.points += details["curve"]
+        self._seconds = details["seconds"]
+        # A loss is summed over workers when its window ends; the first one brings all of it.
+        share = 1.0 if self._place.rank == 0 else 0.0
+        self._losses = [
+            torch.tensor(loss * share, device=self._place.device) for loss in details["window"]
+        ]
 
     def close(self, step: int, rate: float) -> Point:
         """End the window after `step` steps; waits for the device, once."""
         if self._last is None:
             raise AssertionError("a window holds at least one step")
-        steps = len(self._losses)
-        (loss,) = all_sum(self.place, float(torch.stack(self._losses).mean()))
+        (loss,) = all_sum(self._place, float(torch.stack(self._losses).mean()))
         norm = float(self._last.norm)
-        elapsed = time.perf_counter() - self._window_began
-        self.seconds += elapsed
-        tokens = step * self.plan.tokens_per_step
+        self.pause()
+        tokens = step * self._plan.tokens_per_step
         point: Point = {
             "step": step,
             "tokens": tokens,
-            "flops": tokens * self.plan.flops_per_token,
+            "flops": tokens * self._plan.flops_per_token,
             "loss": loss,
             "learning_rate": rate,
             "grad_norm": norm,
-            "tokens_per_second": steps * self.plan.tokens_per_step / elapsed,
+            "tokens_per_second": self._steps * self._plan.tokens_per_step / self._elapsed,
             "seconds": self.seconds,
-            "data_wait": self._waited / elapsed,
+            "data_wait": self._waited / self._elapsed,
         }
-        if self._last.balance is not None and self._last.load_LE is not None:
-            load_LE = self._last.load_LE
-            point["balance"] = float(self._last.balance)
-            # 1 where all experts get the same; the number of experts where one gets everything.
-            point["max_load"] = float(load_LE.max() * load_LE.shape[1])
-        self.points.append(point)
+        self.points.append(point | _balance(self._last))
+        self._seconds += self._elapsed
+        self._elapsed, self._steps, self._waited = 0.0, 0, 0.0
         self._losses.clear()
-        self.pause()
+        self.start()
         return point
+
+
+def _balance(result: Result) -> Point:
+    """How evenly the experts are used; nothing for a dense model."""
+    if result.balance is None or result.load_LE is None:
+        return {}
+    load_LE = result.load_LE
+    # max_load is 1 where all experts get the same, and their number where one gets everything.
+    return {
+        "balance": float(result.balance),
+        "max_load": float(load_LE.max() * load_LE.shape[1]),
+    }

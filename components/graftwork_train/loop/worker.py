@@ -76,11 +76,10 @@ class Worker:
         self.meter = Meter(plan, place)
         self.checkpoints = Checkpoints(plan.scratch, plan.identity)
         self.stop = StopRequest(plan.scratch)
-        self.asked = False
         self.notes: list[str] = []
         self.optimizer = build(plan.word.optimizer, dict(model.named_parameters()))
         if state is not None:
-            self.optimizer.load(state)
+            self._take_over(state)
         self._shards = TokenShards.open(plan.data)
         saved = self._restore()
         self.step = saved.step if saved else 0
@@ -102,14 +101,14 @@ class Worker:
         """
         if not self.step:
             self._measure()
-        self.meter.pause()
+        self.meter.start()
         while self.step < self.plan.steps:
-            self._advance()
-            if self.asked:
+            if not self._advance():
                 self._save()
                 return self._result(None, stopped=True)
             if self.step % self.plan.word.checkpoint_every == 0 and self.step < self.plan.steps:
                 self._save()
+        self.meter.pause()
         measured = self._measure()
         # Whoever asked while that was measured gets the last step's checkpoint, too.
         if any(all_sum(self.place, float(self.stop.made()))):
@@ -117,13 +116,15 @@ class Worker:
             return self._result(None, stopped=True)
         return self._result(measured)
 
-    def _advance(self) -> None:
+    def _advance(self) -> bool:
+        """One step; or none and False, if any worker was asked to stop."""
         word, place = self.plan.word, self.place
         began = time.perf_counter()
         batch = self.loader.read(self.step, place.rank, place.workers)
         waited = time.perf_counter() - began
         predicted, asked = all_sum(place, batch.predicted, float(self.stop.made()))
-        self.asked = asked > 0
+        if asked:
+            return False
         value = rate(word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
         result = self.engine.step(batch, max(1, round(predicted)), value)
         self.step += 1
@@ -134,6 +135,16 @@ class Worker:
             self._check_finite()
         if due:
             self._report(self.meter.close(self.step, value))
+        return True
+
+    def _take_over(self, state: Mapping[str, Tensor]) -> None:
+        try:
+            self.optimizer.load(state)
+        except (KeyError, ValueError) as error:
+            raise RunError(
+                f"the optimizer state to go on with does not fit the model: {error}",
+                "Write 'optimizer_state: reset'.",
+            ) from error
 
     def _check_finite(self) -> None:
         if not self.engine.failed.item():
@@ -183,17 +194,14 @@ class Worker:
             return
         self._check_finite()
         self.saved = self.step
+        self.meter.pause()
+        details = self.meter.details()
         if self.place.rank == 0:
             tensors: Tensors = {MODEL + name: p for name, p in self.model.named_parameters()}
             tensors |= {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
-            details = {
-                "curve": self.meter.points,
-                "seconds": self.meter.seconds,
-                "micro": self.micro,
-                "workers": self.place.workers,
-            }
+            details |= {"micro": self.micro, "workers": self.place.workers}
             self.checkpoints.save(self.step, tensors, details)
-        self.meter.pause()
+        self.meter.start()
 
     def _restore(self) -> Checkpoint | None:
         saved, notes = self.checkpoints.latest()
@@ -211,8 +219,7 @@ class Worker:
         }
         fill(self.model, parts[MODEL], where)
         self.optimizer.load(parts[OPTIMIZER])
-        self.meter.points += saved.details["curve"]
-        self.meter.seconds = saved.details["seconds"]
+        self.meter.resume(saved.details)
         self.notes.append(f"Went on from the {where}.")
         return saved
 

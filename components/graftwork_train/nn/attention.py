@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture
+from graftwork_train.nn.layers import Linear
 
 
 def rotary_tables(positions: int, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -59,10 +60,10 @@ class Attention(nn.Module):
         self.grouped = architecture.key_value_heads != architecture.heads
         query = architecture.heads * self.head_size
         key = architecture.key_value_heads * self.head_size
-        self.q_proj = nn.Linear(architecture.width, query, bias=False)
-        self.k_proj = nn.Linear(architecture.width, key, bias=False)
-        self.v_proj = nn.Linear(architecture.width, key, bias=False)
-        self.o_proj = nn.Linear(query, architecture.width, bias=False)
+        self.q_proj = Linear(architecture.width, query)
+        self.k_proj = Linear(architecture.width, key)
+        self.v_proj = Linear(architecture.width, key)
+        self.o_proj = Linear(query, architecture.width)
 
     def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor, mask: Tensor | None) -> Tensor:
         """Attend; without a mask, causally over the whole sequence. (B, T, D) to (B, T, D)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.attention import compute_type
+from graftwork_train.nn.layers import Linear
 
 
 def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,7 +58,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         width, hidden, count = architecture.width, architecture.hidden, experts.count
         self.top_k = experts.top_k
-        self.gate = nn.Linear(width, count, bias=False)
+        self.gate = Linear(width, count)
         self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
         self.down = nn.Parameter(torch.empty(count, width, hidden))
 

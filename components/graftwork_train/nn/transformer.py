@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture
 from graftwork_train.nn.attention import Attention, compute_type, document_mask, rotary_tables
+from graftwork_train.nn.layers import Embedding, Linear
 from graftwork_train.nn.moe import MixtureOfExperts
 
 INITIAL_STD = 0.02
@@ -38,9 +39,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, hidden, bias=False)
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        self.gate_proj = Linear(width, hidden)
+        self.up_proj = Linear(width, hidden)
+        self.down_proj = Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
@@ -80,7 +81,7 @@ class Body(nn.Module):
 
     def __init__(self, architecture: Architecture, vocab: int) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(vocab, architecture.width)
+        self.embed_tokens = Embedding(vocab, architecture.width)
         self.layers = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
         self.norm = nn.RMSNorm(architecture.width, architecture.norm_eps)
 
@@ -105,11 +106,8 @@ class Decoder(nn.Module):
         self.architecture = architecture
         self.vocab = vocab
         self.context = context
-        # Built without storage: nothing is drawn twice, and torch's global generator stays put.
-        with torch.device("meta"):
-            self.model = Body(architecture, vocab)
-            self.lm_head = nn.Linear(architecture.width, vocab, bias=False)
-        self.to_empty(device="cpu")
+        self.model = Body(architecture, vocab)
+        self.lm_head = Linear(architecture.width, vocab)
         if architecture.tie_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         cos_TC, sin_TC = rotary_tables(context, architecture.head_size, architecture.rope_theta)
