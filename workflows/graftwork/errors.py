@@ -56,6 +56,18 @@ class GraftworkError(Exception):
         self.remedy = remedy
         super().__init__(f"{what}\n    {remedy}" if remedy else what)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors travel between processes whole, whatever their constructors take."""
+        return _revive, (type(self), self.args, self.__dict__)
+
+
+def _revive(
+    kind: type[GraftworkError], arguments: tuple[object, ...], attributes: dict[str, object]
+) -> GraftworkError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
+
 
 class SpecError(GraftworkError):
     """The input is wrong. Carries every problem found, in the order of the file."""
