@@ -1,4 +1,4 @@
-"""The commands of the README are run as they stand there.
+"""The commands of the README and of the documentation are run as they stand there.
 
     <!-- file: my.yaml -->        above a block: the block is a file of that name
     <!-- test: slow -->           above a block: it takes more than a few seconds
@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 KNOWN_NOTES = re.compile(r"file: \S+|test: (slow|exits with \d+|skip because .+)|\s*")
 _BLOCK = re.compile(
     r"(?:^<!--[ ]*(?P<note>.*?)[ ]*-->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
@@ -101,24 +101,30 @@ def blocks(markdown: str) -> list[Block]:
     ]
 
 
-BLOCKS = blocks(README.read_text(encoding="utf-8"))
+BLOCKS = {page.name: blocks(page.read_text(encoding="utf-8")) for page in PAGES}
 RUN = [
-    pytest.param(block, id=f"line-{block.line}", marks=[pytest.mark.slow] if block.slow else [])
-    for block in BLOCKS
+    pytest.param(
+        page, block, id=f"{page}:{block.line}", marks=[pytest.mark.slow] if block.slow else []
+    )
+    for page, found in BLOCKS.items()
+    for block in found
     if block.is_run
 ]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder as a reader has it after cloning: specs, and the files that the README shows."""
-    path = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "specs", path / "specs")
-    for block in BLOCKS:
-        if block.file:
-            (path / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (path / block.file).write_text(block.text, encoding="utf-8")
-    return path
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """For each page a folder as its reader has it: the specs, and the files that the page shows."""
+    made = {}
+    for page, found in BLOCKS.items():
+        made[page] = tmp_path_factory.mktemp("clone")
+        shutil.copytree(ROOT / "specs", made[page] / "specs")
+        for block in found:
+            if block.file:
+                path = made[page] / block.file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+    return made
 
 
 def bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -130,21 +136,23 @@ def bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("block", RUN)
-def test_commands_of_the_readme_work_as_shown(block, folder):
-    done = bash(block.script, folder)
+@pytest.mark.parametrize(("page", "block"), RUN)
+def test_commands_work_as_the_page_shows_them(page, block, folders):
+    done = bash(block.script, folders[page])
     assert done.returncode == block.code, done.stdout + done.stderr
     for line in block.output:
         assert line.search(done.stdout + done.stderr), f"{line.pattern!r} is not in:\n{done.stdout}"
 
 
 def test_the_readme_shows_commands_and_a_spec():
-    assert RUN
-    assert any(block.language == "yaml" for block in BLOCKS)
+    shown = BLOCKS["README.md"]
+    assert any(block.is_run for block in shown)
+    assert any(block.language == "yaml" for block in shown)
 
 
 def test_notes_above_blocks_are_of_the_known_kinds():
-    unknown = [block.note for block in BLOCKS if not KNOWN_NOTES.fullmatch(block.note)]
+    notes = [block.note for found in BLOCKS.values() for block in found]
+    unknown = [note for note in notes if not KNOWN_NOTES.fullmatch(note)]
     assert not unknown
 
 

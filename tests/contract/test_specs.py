@@ -58,3 +58,15 @@ def test_spec_is_valid_by_the_json_schema(path):
 def test_spec_says_what_it_is_for_before_its_first_key(path):
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("#")
+
+
+def test_every_default_of_the_schema_is_valid_by_the_schema():
+    checked = 0
+    for name, owner in schema()["$defs"].items():
+        for key, part in owner.get("properties", {}).items():
+            if part.get("default") is not None:
+                own = {"$defs": schema()["$defs"], **part}
+                errors = list(jsonschema.Draft202012Validator(own).iter_errors(part["default"]))
+                assert not errors, f"{name}.{key}: {errors[0].message}"
+                checked += 1
+    assert checked > 20
