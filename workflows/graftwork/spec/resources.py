@@ -106,9 +106,9 @@ class Execution(Strict):
     """Image of the training containers."""
     launcher_image: str = "graftwork/launcher:0.1.0"
     """Image of the step pods."""
-    deadline: Seconds = 604_800
+    deadline: Seconds = Field(default=604_800, json_schema_extra={"default": "7d"})
     """Longest time that one stage may take."""
-    ttl: Seconds = 604_800
+    ttl: Seconds = Field(default=604_800, json_schema_extra={"default": "7d"})
     """How long finished pods and jobs are kept."""
     retries: int = Field(default=2, ge=0, le=10)
     """How often a stage that failed is tried again; it goes on from its last checkpoint."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from graftwork.spec.base import NAME, NAME_LENGTH
 from graftwork.spec.stages import KINDS
 from graftwork.spec.workflow import Workflow
@@ -38,9 +40,17 @@ _EXAMPLE = {
 }
 
 
+class Generator(GenerateJsonSchema):
+    """Writes the default of a quantity as the text that a spec would hold."""
+
+    def encode_default(self, dft: object) -> Any:  # noqa: ANN401 - any JSON
+        """A default as JSON."""
+        return super().encode_default(getattr(dft, "text", dft))
+
+
 def json_schema() -> Schema:
     """JSON Schema (2020-12) of a spec, with a description for every key."""
-    schema = Workflow.model_json_schema(by_alias=True)
+    schema = Workflow.model_json_schema(by_alias=True, schema_generator=Generator)
     definitions: dict[str, Schema] = schema["$defs"]
     for owner in (schema, *definitions.values()):
         _describe(owner, definitions)
