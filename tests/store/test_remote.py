@@ -1,0 +1,126 @@
+"""Storage behind a URL, against a server on this machine and fsspec's own memory."""
+
+import uuid
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from graftwork.errors import CorruptArtifactError, RunError
+from graftwork.spec.resources import Storage
+from graftwork.store import Store, find, open_file
+
+from .conftest import PREPARE, make_record, make_step
+
+FILES = {"a.bin": b"a" * 10, "sub/b.txt": b"bb"}
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def storage(endpoint, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    bucket = f"b-{uuid.uuid4().hex[:8]}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return Storage(root=f"s3://{bucket}/runs", endpoint=endpoint, region="us-east-1")
+
+
+@pytest.fixture
+def made(storage):
+    """A store in a bucket, and a step whose artifact is committed there."""
+    store = Store(storage)
+    step = make_step(storage.root, PREPARE).model_copy(update={"storage": storage})
+    put(store, step, FILES)
+    return store, step
+
+
+def put(store, step, files):
+    folder = store.staging(step.uri)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return store.commit(folder, make_record(step, store), step.uri)
+
+
+def test_an_artifact_in_a_bucket_reads_back_verified_through_the_cache(made):
+    store, step = made
+    assert store.is_current(step) is not None
+    record, path = store.fetch(step.uri)
+    assert {entry.path: (path / entry.path).read_bytes() for entry in record.files} == FILES
+    assert store.fetch(step.uri)[1] == path
+
+
+def test_a_commit_replaces_the_files_of_the_one_before(made):
+    store, step = made
+    put(store, step, {"a.bin": b"new"})
+    assert store.files.sizes(step.uri).keys() == {"a.bin", "record.json"}
+    assert (store.fetch(step.uri)[1] / "a.bin").read_bytes() == b"new"
+
+
+def test_files_without_a_record_are_no_artifact(made):
+    store, step = made
+    store.files.delete(f"{step.uri}/record.json")
+    assert store.state(step).reason == "not made yet"
+
+
+def test_damage_in_a_bucket_is_found_and_set_aside(made):
+    store, step = made
+    store.files.write(f"{step.uri}/a.bin", b"b" * 10)
+    assert store.state(step).corrupt
+    with pytest.raises(CorruptArtifactError, match=r"a\.bin has the digest"):
+        store.fetch(step.uri)
+    aside = store.set_aside(step.uri)
+    assert store.read_record(step.uri) is None
+    assert store.files.sizes(aside).keys() == {"a.bin", "sub/b.txt", "record.json"}
+
+
+def test_a_lease_in_a_bucket_is_taken_and_given_back(made):
+    store, step = made
+    with store.lease(step.uri, lambda who: pytest.fail(f"waits for {who}")) as lease:
+        lease.check()
+        (name,) = store.files.sizes(f"{store.storage.root}/.leases")
+        taken = store.files.write(f"{store.storage.root}/.leases/{name}", b"x", exclusive=True)
+        assert not taken
+    assert store.files.sizes(f"{store.storage.root}/.leases") == {}
+
+
+def test_a_missing_bucket_is_named_with_what_to_do(made):
+    store, step = made
+    lost = Store(store.storage.model_copy(update={"root": "s3://no-such-bucket/runs"}))
+    uri = step.uri.replace(store.storage.root, lost.storage.root)
+    with pytest.raises(RunError, match="no-such-bucket") as caught:
+        put(lost, step.model_copy(update={"storage": lost.storage}), FILES)
+    assert uri.split("/")[2] in caught.value.remedy
+
+
+def test_a_server_that_cannot_be_reached_is_named_with_what_to_do(storage):
+    away = storage.model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    with pytest.raises(RunError) as caught:
+        Store(away).read_record(f"{away.root}/prepare/0")
+    assert "storage.endpoint" in caught.value.remedy
+
+
+def test_an_unknown_scheme_is_refused(tmp_path):
+    with pytest.raises(RunError, match="nosuch") as caught:
+        Store(Storage(root="nosuch://x/y"))
+    assert "fsspec" in caught.value.remedy
+
+
+def test_corpora_in_a_bucket_are_found_and_opened(made):
+    store, step = made
+    found = find(f"{step.uri}/**", store.storage)
+    assert [info.url.rpartition("/")[2] for info in found] == ["a.bin", "record.json", "b.txt"]
+    assert find(f"{step.uri}/a.bin", store.storage)[0].bytes == 10
+    with open_file(f"{step.uri}/sub/b.txt", "rb", store.storage) as file:
+        assert file.read() == b"bb"
