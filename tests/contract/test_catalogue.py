@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from functools import cache
@@ -37,9 +38,17 @@ def words(family: str) -> set[type[Method]]:
     return members(getattr(importlib.import_module(module), union))
 
 
+def imported(package: str) -> Any:
+    """The module that holds a package's verb, with all of the package's modules registered."""
+    path = importlib.import_module(package).__path__
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+    return importlib.import_module(f"{package}.base")
+
+
 def registry(family: str) -> dict[type, Any]:
     _, _, package, verb = FAMILIES[family]
-    dispatcher = getattr(importlib.import_module(package), verb)
+    dispatcher = getattr(imported(package), verb)
     return {word: deed for word, deed in dispatcher.registry.items() if word is not object}
 
 
@@ -109,5 +118,5 @@ def test_names_of_methods_are_unique():
 
 
 def test_every_kind_of_stage_is_performed():
-    perform = importlib.import_module("graftwork_train.stages").perform
+    perform = imported("graftwork_train.stages").perform
     assert set(KINDS.values()) == set(perform.registry) - {object}

@@ -6,8 +6,8 @@ For each weight w with gradient g, at the t-th step with learning rate a:
     m = b1·m + (1 - b1)·g          v = b2·v + (1 - b2)·g²
     w = w - a·decay·w - a · (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-What differs from the paper: the decay is scaled by the learning rate, as everywhere in PyTorch,
-and norms and embeddings are not decayed. The head is decayed unless it is the embedding.
+Differs from the paper: the decay is scaled by the learning rate, as everywhere in PyTorch, and
+norms and embeddings are not decayed. The head is decayed unless it is the embedding.
 
 One fused kernel of torch updates all tensors of a group, on CPUs and GPUs alike.
 """

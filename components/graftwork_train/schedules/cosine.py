@@ -7,7 +7,8 @@ with `start` above zero. With W steps of warmup and T in all:
     t < W    peak · (start + (1 - start) · t / W)
     t >= W   floor + (peak - floor) / 2 · (1 + cos(pi · (t - W) / (T - W)))
 
-The paper re-warms from the floor of the stage before; `start` says where from, 0 by default.
+Differs from the paper: it re-warms from the floor of the stage before; `start` says where from,
+0 by default.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models", arXiv:24
     W <= t < T - D     peak
     T - D <= t         peak · (1 - (1 - floor) · f(x)),   f(x) = x (linear) or sqrt(x) (sqrt)
 
-Before the decay the rate does not depend on T, so that a stage can be trained on from there. The
-paper decays exponentially; the two shapes here are those of Hägele et al., "Scaling Laws and
-Compute-Optimal Training Beyond Fixed Training Durations", arXiv:2405.18392, section 3.
+Before the decay the rate does not depend on T, so that a stage can be trained on from there.
+
+Differs from the paper: it decays exponentially; the two shapes here are those of Hägele et al.,
+"Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", arXiv:2405.18392,
+section 3.
 """
 
 from __future__ import annotations
