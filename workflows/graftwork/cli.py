@@ -26,7 +26,8 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
         """Print it and end."""
-        parser.exit(message=f"graftwork {importlib.metadata.version('graftwork')}\n")
+        sys.stdout.write(f"graftwork {importlib.metadata.version('graftwork')}\n")
+        parser.exit()
 
 
 def make_parser() -> argparse.ArgumentParser:
