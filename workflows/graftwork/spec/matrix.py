@@ -31,6 +31,7 @@ from graftwork.spec.variables import (
     path_to,
     rename,
     substitute,
+    texts_with_dollars,
     used_variables,
 )
 
@@ -79,7 +80,7 @@ class _Expansion:
         return any(
             (isinstance(stage.value, dict) and MATRIX in stage.value)
             or any(named.values for named in named_stages(stage))
-            or next(used_variables(stage), None) is not None
+            or next(texts_with_dollars(stage), None) is not None
             for stage in self.stages.values()
         )
 
@@ -153,32 +154,49 @@ class _Expansion:
         return found
 
     def _joined(self, name: str, own: dict[str, list[Node]], named: list[Named]) -> list[Bindings]:
-        """Every combination of the stage's own values and of the variants it refers to."""
+        """Every combination of the variants that the stage refers to, and of its own values."""
         self._limit(name, prod(len(values) for values in own.values()))
-        joined: list[Bindings] = [
-            dict(zip(own, values, strict=True)) for values in product(*own.values())
-        ]
+        joined: list[Bindings] = [{}]
         for item in named:
-            first = joined[0]
-            found = [bindings for _, bindings in self._selected(name, item)]
-            if not found:
-                continue
-            joined = _unique(
-                {**left, **right} for left in joined for right in found if _agree(left, right)
-            )
-            self._limit(name, len(joined))
-            if not joined:
-                self._nothing_in_common(name, item, found[0], first)
-                return [first]
+            # What the reference itself chooses does not fan the stage out.
+            chosen = {key for key, _ in item.values}
+            found = [
+                {key: node for key, node in bindings.items() if key not in chosen}
+                for _, bindings in self._selected(name, item)
+            ]
+            if found:
+                joined = self._join(name, joined, found) or self._apart(name, item, joined)
+        combinations = (dict(zip(own, values, strict=True)) for values in product(*own.values()))
+        if not own:
+            return joined
+        return self._join(name, joined, combinations) or self._shadowed(name, own, joined)
+
+    def _join(self, name: str, left: list[Bindings], right: Iterable[Bindings]) -> list[Bindings]:
+        """All pairs in which variables of one name have one value."""
+        others = list(right)
+        joined = _unique({**one, **other} for one in left for other in others if _agree(one, other))
+        self._limit(name, len(joined))
         return joined
 
-    def _nothing_in_common(
-        self, name: str, item: Named, variant: Bindings, others: Bindings
-    ) -> None:
-        shared = " and ".join(repr(key) for key in variant if key in others)
+    def _apart(self, name: str, item: Named, joined: list[Bindings]) -> list[Bindings]:
+        """Notes that what a stage refers to has no values in common, and goes on without."""
+        variant = self.variants[item.stage][0][1]
+        shared = " and ".join(repr(key) for key in variant if key in joined[0])
         what = f"no variant of {item.stage!r} has the value of {shared} that is used here"
         remedy = f"Name one, for example {_example(item.stage, [variant])}, or rename a variable."
         self._problem_at(name, item.node, what, remedy)
+        return joined[:1]
+
+    def _shadowed(
+        self, name: str, own: dict[str, list[Node]], joined: list[Bindings]
+    ) -> list[Bindings]:
+        """Notes that a stage's matrix gives other values to a variable that it takes over."""
+        key = next(key for key in own if key in joined[0])
+        known = dict.fromkeys(bindings[key].text for bindings in joined)
+        what = f"{key!r} has other values in a stage that is named here: {', '.join(known)}"
+        remedy = "Give the variable another name, or one of these values."
+        self._problem(own[key][0].spot, f"{name}.{MATRIX}.{key}", what, remedy)
+        return [{**joined[0], **{key: values[0] for key, values in own.items()}}]
 
     def _limit(self, name: str, count: int) -> None:
         if count > MAX_STAGES:

@@ -187,6 +187,7 @@ def _refine_root(schema: Schema) -> None:
         "examples": [{"training": {"batch": "64 sequences", "pool": "a100"}}],
     }
     schema["$defs"]["TrainingPartial"] = _training(schema["$defs"])
+    schema["$defs"]["Metadata"]["properties"]["name"].update(_NAMES)
     full, partial = ({"$ref": f"{_REF}Stage{suffix}"} for suffix in ("", _PARTIAL))
     properties["stages"].pop("additionalProperties")
     schema["if"] = {"required": ["defaults"]}

@@ -37,7 +37,7 @@ class Named:
 
 def used_variables(node: Node) -> Iterator[tuple[str, Node]]:
     """Every `${variable}` in a tree, with the text that holds it."""
-    for scalar in _texts(node):
+    for scalar in texts_with_dollars(node):
         for match in _VARIABLE.finditer(str(scalar.value)):
             if not match[1]:
                 yield match[2].strip(), scalar
@@ -59,13 +59,14 @@ def path_to(node: Node, target: Node) -> list[str] | None:
     return None
 
 
-def _texts(node: Node) -> Iterator[Node]:
+def texts_with_dollars(node: Node) -> Iterator[Node]:
+    """The texts in a tree that hold a `${`, be it a variable or an escaped one."""
     if isinstance(node.value, dict):
         for item in node.value.values():
-            yield from _texts(item)
+            yield from texts_with_dollars(item)
     elif isinstance(node.value, list):
         for item in node.value:
-            yield from _texts(item)
+            yield from texts_with_dollars(item)
     elif isinstance(node.value, str) and "${" in node.value:
         yield node
 
