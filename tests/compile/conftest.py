@@ -32,6 +32,7 @@ def made() -> Made:
                 {
                     "metadata": {"name": "example", "title": "An example"},
                     "corpora": {"python": {"source": "stdlib"}},
+                    "storage": {"root": "s3://bucket/runs"},
                     "stages": stages,
                     **root,
                 }

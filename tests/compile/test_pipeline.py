@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from kfp import components
 
-from graftwork.compile import compile_plan
+from graftwork.compile import compile_noted, compile_plan
 from graftwork.planned import plan_files
 from graftwork.step import Step
 
@@ -139,6 +140,14 @@ def test_a_step_pod_does_not_run_as_root(made):
     _, pod = executor(made())
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert int(pod["securityContext"]["runAsUser"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("root", "warned"), [("runs", True), ("/mnt/runs", False), ("s3://bucket/runs", False)]
+)
+def test_a_folder_that_pods_do_not_share_is_warned_of(made, root, warned):
+    notes = compile_noted(made(storage={"root": root})).notes
+    assert ["every pod has its own" in note.text for note in notes] == [True] * warned
 
 
 def test_kfp_reads_it_back(made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from graftwork.compile.limits import check_fit
 from graftwork.compile.template import TASK, Template, template
 from graftwork.plan import Note, Plan, PlannedStep
+from graftwork.spec.resources import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,18 @@ def compile_noted(plan: Plan) -> Compiled:
     """
     made = template(plan, plan.steps[0].step.storage)
     documents = _with_tasks(made, plan)
-    notes = check_fit(plan, documents[0])
+    notes = [*check_fit(plan, documents[0]), *_unshared(plan.steps[0].step.storage)]
     return Compiled(_dump(documents), tuple(notes))
+
+
+def _unshared(storage: Storage) -> Iterator[Note]:
+    """A relative folder is another one in every pod."""
+    if "://" not in storage.root and not storage.root.startswith("/"):
+        text = (
+            f"storage.root is the folder {storage.root!r}; in a cluster every pod has its own. "
+            f"Name a bucket, for example --set storage.root=s3://bucket/runs, or a mounted folder"
+        )
+        yield Note("", "warning", text)
 
 
 def _with_tasks(made: Template, plan: Plan) -> list[dict[str, Any]]:
