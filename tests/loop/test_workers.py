@@ -1,0 +1,63 @@
+"""Several workers: processes of a Ray of their own, the same samples, the same curve."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from graftwork.errors import RunError
+from graftwork_train.loop.ray import _connected
+from graftwork_train.stages.base import perform
+from graftwork_train.stages.train import train
+
+assert train
+
+MOE = {"layers": 1, "width": 32, "heads": 4, "ffn": 48, "experts": {"count": 4, "top_k": 2}}
+
+
+def run(job):
+    return perform(job.step.spec.body, job)
+
+
+def losses(job):
+    lines = (job.out / "curve.jsonl").read_text().splitlines()
+    return [point["loss"] for point in map(json.loads, lines) if "loss" in point]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh_ray():
+    """Started as a training starts it; one for all tests, since that takes half a minute."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("RAY_ADDRESS", raising=False)
+        with _connected(2):
+            yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"model": MOE, "micro_batch": 3}])
+def test_two_workers_learn_what_one_learns(make_job, word, changes):
+    stage = word(**changes)
+    one, two = make_job(stage, name="one"), make_job(stage, name="two", workers=2)
+    alone, together = run(one), run(two)
+    # The balance loss is taken over each worker's own tokens, so experts differ a little.
+    tolerance = 1e-4 if not changes else 2e-2
+    assert losses(two) == pytest.approx(losses(one), rel=tolerance)
+    assert together.metrics["loss"] == pytest.approx(alone.metrics["loss"], rel=tolerance)
+    assert together.workers == 2
+    first, second = (load_file(job.out / "model.safetensors") for job in (one, two))
+    if not changes:
+        for name in first:
+            torch.testing.assert_close(first[name], second[name], atol=2e-4, rtol=0)
+    assert not (Path.home() / "ray_results").exists()
+
+
+@pytest.mark.slow
+def test_what_a_worker_raises_reaches_the_user_as_it_is(make_job, word):
+    stage = word(schedule={"name": "wsd", "peak": 1.0, "warmup": "0 steps"}, clip=1e30, optimizer={
+        "name": "adamw", "eps": 1e-30, "weight_decay": 1e30,
+    })  # fmt: skip
+    with pytest.raises(RunError, match="not finite at step") as caught:
+        run(make_job(stage, workers=2))
+    assert "Lower the schedule's peak" in caught.value.remedy
