@@ -76,9 +76,7 @@ def _read(state: State, name: str) -> Tensor:
 
 def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
     one = architecture.model_copy(update={"layers": 1})
-    with torch.device("meta"):
-        empty = Block(one)
-    block = empty.to_empty(device="cpu").double()
+    block = Block(one).double()
     for layer in range(architecture.layers):
         prefix = f"model.layers.{layer}."
         weights = {
