@@ -75,6 +75,13 @@ def test_tick_labels_share_one_unit():
     assert tick_labels([0, 0.0005, 0.001]) == ["0", "0.0005", "0.0010"]
 
 
+def test_flops_are_labelled_as_powers_of_ten():
+    assert tick_labels([0, 5e9, 1e10], powers=True) == ["0", "0.5×10¹⁰", "1.0×10¹⁰"]
+    assert tick_labels([0, 500], powers=True) == ["0", "500"]
+    html = line_chart("Loss", "FLOPs", "loss", [Line("a", ((0.0, 1.0), (2e12, 2.0)))])
+    assert "×10¹²" in html
+
+
 def test_a_band_needs_its_two_ends_for_each_point(check_drawings):
     points = ((0.0, 1.0), (1.0, 2.0))
     html = chart(points, band=((0.5, 1.5), (1.5, 2.5)))

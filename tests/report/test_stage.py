@@ -79,6 +79,15 @@ def test_long_tables_and_samples_are_cut_and_say_so(make_run, parse):
     assert len(html) < 120_000
 
 
+def test_flops_in_tables_are_powers_of_ten_and_empty_heads_are_left_out(make_run, parse):
+    record, _ = record_and_files(make_run(), "writing")
+    table = Table(columns=["", ""], rows=[["training FLOPs", 1.5e12], ["steps", 40]])
+    page = parse(stage_html(record, StageFiles(summary=Summary(tables=[table]))))
+    assert "1.5×10¹²" in page.text
+    heads = [a for a in page.all("th") if a.get("scope") == "col"]
+    assert len(heads) == 2 + 3, "only those of the metrics and of the files"
+
+
 def test_markdown_holds_figures_tables_and_samples(make_run):
     text = stage_markdown(*record_and_files(make_run(), "writing"))
     assert text.startswith("# writing (evaluate)\n")

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graftwork.report.figures import scientific
+
 Point = tuple[float, float]
 
 _UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
@@ -51,9 +53,17 @@ def ticks(scale: Scale, wanted: int) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def tick_labels(values: Sequence[float]) -> list[str]:
-    """The ticks in one notation, with as many digits as tell them apart."""
+def tick_labels(values: Sequence[float], *, powers: bool = False) -> list[str]:
+    """The ticks in one notation, with as many digits as tell them apart.
+
+    `powers` writes large ones as powers of ten, which is how FLOPs are given.
+    """
     largest = max((abs(value) for value in values), default=0.0)
+    if powers and largest >= 1e4:
+        unit = 10.0 ** math.floor(math.log10(largest) + 1e-9)
+        mantissas = tick_labels([value / unit for value in values])
+        power = scientific(unit).removeprefix("1")
+        return [text if text == "0" else text + power for text in mantissas]
     step = min((b - a for a, b in itertools.pairwise(values)), default=largest or 1.0)
     suffix, unit = next((pair for pair in _UNITS if largest >= pair[1]), ("", 1.0))
     if largest >= 1e15 or (largest and largest < 1e-3):

@@ -48,7 +48,8 @@ class Frame:
     bottom: int = 44
 
 
-SMALL = Frame(width=320, height=170, left=52, right=10, top=8, bottom=38)
+# The title of a small chart says what its vertical axis is.
+SMALL = Frame(width=320, height=170, left=46, right=10, top=8, bottom=38)
 
 
 def line_chart(
@@ -107,7 +108,7 @@ def _axes(x: str, y: str, across: Scale, up: Scale, frame: Frame) -> Html:
         pixel = round(up(value), 2)
         parts.append(tag("path", d=f"M{frame.left} {pixel}H{right}", class_="grid"))
         parts.append(tag("text", label, x=frame.left - 7, y=pixel + 4, class_="tick end"))
-    for value, label in zip(xs, tick_labels(xs), strict=True):
+    for value, label in zip(xs, tick_labels(xs, powers="FLOPs" in x), strict=True):
         pixel = round(across(value), 2)
         parts.append(tag("path", d=f"M{pixel} {bottom}v5", class_="axis"))
         parts.append(tag("text", label, x=pixel, y=bottom + 18, class_="tick middle"))
@@ -116,9 +117,9 @@ def _axes(x: str, y: str, across: Scale, up: Scale, frame: Frame) -> Html:
     parts.append(
         tag("text", x, x=(frame.left + right) / 2, y=frame.height - 6, class_="label middle")
     )
-    parts.append(
-        tag("text", y, transform=f"translate(13 {middle:g}) rotate(-90)", class_="label middle")
-    )
+    if y:
+        turned = f"translate(13 {middle:g}) rotate(-90)"
+        parts.append(tag("text", y, transform=turned, class_="label middle"))
     return tag("g", parts, aria_hidden="true")
 
 

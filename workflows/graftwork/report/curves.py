@@ -13,9 +13,9 @@ LOSS = "loss"
 HELD_OUT = "held_out_loss"
 _MAX_SEEDS = 6
 _SMALL = {
-    "learning_rate": ("Learning rate", ""),
-    "grad_norm": ("Gradient norm", ""),
-    "tokens_per_second": ("Throughput", "tokens/s"),
+    "learning_rate": "Learning rate",
+    "grad_norm": "Gradient norm",
+    "tokens_per_second": "Throughput, tokens/s",
 }
 
 
@@ -38,10 +38,8 @@ def curves(seeds: Sequence[tuple[int, Rows]]) -> tuple[Html | None, list[Html]]:
     loss = line_chart("Loss", x, "loss, nats per token", lines)
     first = seeds[0][1]
     small = [
-        line_chart(
-            title, x, unit or title.lower(), [Line(title, _points(first, x, key))], SMALL, zero=True
-        )
-        for key, (title, unit) in _SMALL.items()
+        line_chart(title, x, "", [Line(title, _points(first, x, key))], SMALL, zero=True)
+        for key, title in _SMALL.items()
     ]
     return loss, [chart for chart in small if chart]
 

@@ -46,8 +46,11 @@ def plot(data: Plot) -> Html | None:
 def _table(data: Table) -> Html:
     rows = []
     for values in data.rows[:_MAX_ROWS]:
-        cells = [cell(v, of) for v, of in zip_longest(values, data.columns, fillvalue="")]
         name = values[0] if values else None
+        cells = [
+            cell(value, f"{name} {column}")
+            for value, column in zip_longest(values, data.columns, fillvalue="")
+        ]
         rows.append(row(name, cells[1:]) if isinstance(name, str) else row(None, cells))
     cut = len(data.rows) > len(rows)
     note = tag("p", f"The first {len(rows)} of {len(data.rows)} rows.", class_="note")

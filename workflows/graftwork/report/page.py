@@ -135,14 +135,18 @@ def _totals(run: Run) -> list[tuple[str, Child]]:
         key: ancestor for record in records.values() for key, ancestor in record.lineage.items()
     }
     new = {r.record.fingerprint for r in run.results.values() if r.record and r.state == "done"}
-    return [
+    time = {key: r.wall_seconds + r.overhead_seconds for key, r in records.items()}
+    wall = sum(record.wall_seconds for record in records.values())
+    device = sum(record.device_seconds for record in records.values())
+    tiles: list[tuple[str, Child]] = [
         ("State", _state(run)),
         ("Tokens trained", figures.count(sum(a.tokens for a in lineage.values()))),
-        ("FLOPs", join(figures.scientific(sum(a.flops for a in lineage.values())))),
-        ("Time in stages", figures.seconds(sum(r.wall_seconds for r in records.values()))),
-        ("In this run", figures.seconds(sum(records[key].wall_seconds for key in new))),
-        ("Device time", figures.seconds(sum(r.device_seconds for r in records.values()))),
+        ("FLOPs", figures.flops(sum(a.flops for a in lineage.values()))),
+        ("Time in stages", figures.seconds(wall)),
+        ("With overhead", figures.seconds(sum(time.values()))),
+        ("Of it in this run", figures.seconds(sum(time[key] for key in new))),
     ]
+    return [*tiles, ("Device time", figures.seconds(device))] if device != wall else tiles
 
 
 def _state(run: Run) -> Html:

@@ -15,14 +15,12 @@ def number_cell(value: Child) -> Html:
     return tag("td", "–" if value is None else value, class_="number")
 
 
-def cell(value: Cell, column: object = "") -> Html:
-    """A cell of data as it comes; in a column of FLOPs numbers are powers of ten."""
+def cell(value: Cell, about: str = "") -> Html:
+    """A cell of data as it comes; numbers about FLOPs are powers of ten."""
     if isinstance(value, bool):
         return tag("td", "yes" if value else "no")
     if isinstance(value, int | float):
-        return number_cell(
-            figures.flops(value) if "FLOPs" in str(column) else figures.number(value)
-        )
+        return number_cell(figures.flops(value) if "FLOPs" in about else figures.number(value))
     return tag("td", "–" if value is None else value)
 
 
@@ -53,7 +51,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Row]) -> Html:
         tag(
             "table",
             tag("caption", caption) if caption else None,
-            tag("thead", tag("tr", heads)),
+            tag("thead", tag("tr", heads)) if any(head) else None,
             tag("tbody", body),
         ),
         class_="scroll",
