@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from graftwork.spec import growth, optimizer, schedule, selection, sparsity, upcycling
 from graftwork.spec.base import EXECUTION, Method, Reference
 from graftwork.spec.data import Corpus
+from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
 from graftwork.spec.resources import Execution, Pool, Storage, Toleration
 from graftwork.spec.schema import Generator
@@ -166,7 +167,7 @@ def rows(word: Word) -> Iterator[str]:
         part = schema["properties"][key]
         found = reference_of(field.metadata, field.annotation)
         kind = names_of(found) if found else type_of(part)
-        text = " ".join((field.description or "").split())
+        text = documentation(word).get(key, "")
         execution = any(item is EXECUTION for item in field.metadata)
         cells = [
             f"`{key}`" + (" ᵉ" if execution else ""),

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from graftwork.spec.base import Method
+from graftwork.spec.documentation import documentation
 from graftwork.spec.stages import KINDS
 
 # Family: (module and name of the union of words, package and name of the verb).
@@ -96,7 +97,7 @@ def test_a_word_cites_its_paper_and_describes_its_fields(family, word):
     undescribed = [
         field
         for field, info in word.model_fields.items()
-        if field != "name" and not info.description
+        if field != "name" and not documentation(word).get(info.alias or field)
     ]
     assert not undescribed
 

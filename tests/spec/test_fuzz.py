@@ -54,21 +54,21 @@ def path(tmp_path):
 @given(content=st.binary(max_size=300))
 @example(content=b"\xff\xfe")
 @example(content=b"a: \xed\xa0\x80")
-def test_bytes(path, content):
+def test_any_bytes_load_or_are_refused(path, content):
     path.write_bytes(content)
     loads_or_refuses(path)
 
 
 @quick
 @given(text=st.text(st.characters(codec="utf-8"), max_size=200))
-def test_texts(path, text):
+def test_any_text_loads_or_is_refused(path, text):
     path.write_text(text, encoding="utf-8")
     loads_or_refuses(path)
 
 
 @quick
 @given(pieces=st.lists(st.sampled_from([*PIECES, *VALUES, "a", "b"]), max_size=30))
-def test_pieces_of_yaml(path, pieces):
+def test_any_pieces_of_yaml_load_or_are_refused(path, pieces):
     path.write_text("".join(pieces), encoding="utf-8")
     loads_or_refuses(path)
 
@@ -96,7 +96,7 @@ def mutated(draw):
 
 @settings(quick, max_examples=200)
 @given(text=mutated())
-def test_mutated_specs(path, text):
+def test_mutated_specs_load_or_are_refused(path, text):
     path.write_text(text, encoding="utf-8")
     loads_or_refuses(path)
 
@@ -107,6 +107,6 @@ def test_mutated_specs(path, text):
     below=st.sampled_from(["", ".x", ".from", ".name", ".0", "..", r"\.a"]),
     value=st.sampled_from(VALUES) | st.text(max_size=10),
 )
-def test_sets(path, key, below, value):
+def test_any_set_loads_or_is_refused(path, key, below, value):
     path.write_text(BASE, encoding="utf-8")
     loads_or_refuses(path, [f"{key}{below}={value}"])

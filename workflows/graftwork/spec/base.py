@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from graftwork.spec.documentation import documentation
 
 Product = Literal["corpus", "documents", "tokens", "model", "evaluation", "verdict"]
 Contract = Literal["exact", "approximate", "none"]
@@ -25,10 +35,21 @@ class Strict(BaseModel):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         # Only the root is ever validated, and it builds its parts: half the import time saved.
         defer_build=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema with the docstrings of the fields as descriptions."""
+        found = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for key, text in documentation(cls).items():
+            if key in properties:
+                properties[key].setdefault("description", text)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

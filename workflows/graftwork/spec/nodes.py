@@ -17,6 +17,7 @@ from typing import NamedTuple
 import yaml
 
 from graftwork.errors import Problem, SpecError, Where
+from graftwork.spec.syntax import syntax_problem
 
 Scalar = str | int | float | bool | None
 Plain = Scalar | dict[str, "Plain"] | list["Plain"]
@@ -108,7 +109,7 @@ def parse(text: str, file: str) -> Node:
     except Refused as error:
         raise SpecError([*reader.problems, error.problem]) from None
     except yaml.YAMLError as error:
-        raise SpecError([*reader.problems, _syntax_problem(error, file, text)]) from None
+        raise SpecError([*reader.problems, syntax_problem(error, file, text)]) from None
     if reader.problems:
         raise SpecError(reader.problems)
     return node
@@ -330,97 +331,3 @@ class _Reader:
             )
             return 0.0
         return value
-
-
-class _Syntax(NamedTuple):
-    """What a message of PyYAML's means; `opening` if the place that matters is where it began."""
-
-    fragment: str
-    what: str
-    remedy: str
-    opening: bool = False
-
-
-_TAB = _Syntax("tab character", "a tab stands where only spaces may", "Indent with spaces.")
-_SYNTAX = (
-    _TAB,
-    _Syntax(
-        "mapping values are not allowed",
-        "a ':' stands where no key can be",
-        "Check the indentation of this line and the one before, and quote text that holds ': '.",
-    ),
-    _Syntax(
-        "expected ',' or ']'",
-        "the list that is opened here with '[' is not closed properly",
-        "Add the missing ',' or ']'.",
-        opening=True,
-    ),
-    _Syntax(
-        "expected ',' or '}'",
-        "the mapping that is opened here with '{' is not closed properly",
-        "Add the missing ',' or '}'.",
-        opening=True,
-    ),
-    _Syntax(
-        "did not find expected key",
-        "a key of a mapping is due here",
-        "Check the indentation: keys of one mapping begin in one column.",
-    ),
-    _Syntax(
-        "could not find expected ':'",
-        "a key without a ':' stands here",
-        "Write 'key: value', with a blank after the colon.",
-        opening=True,
-    ),
-    _Syntax(
-        "unexpected end of stream",
-        "the quotes that are opened here are not closed",
-        "Close the quotes.",
-        opening=True,
-    ),
-    _Syntax(
-        "characters are not allowed",
-        "the text holds a control character",
-        "Remove it; a spec is plain text in UTF-8.",
-    ),
-    _Syntax(
-        "cannot start any token",
-        "a character stands here that no plain text may begin with",
-        "Put the text in quotes.",
-    ),
-)
-
-
-def _syntax_problem(error: yaml.YAMLError, file: str, text: str) -> Problem:
-    """What PyYAML found, in plain words."""
-    spot = _mark_spot(error, "problem_mark", file) or _offset_spot(error, file, text)
-    message = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    found = next((item for item in _SYNTAX if item.fragment in message), None)
-    if found is None:
-        return Problem(spot.where(), f"this is not YAML: {message}", "Correct the syntax.")
-    if "cannot start any token" in message and _at_tab(text, spot):
-        found = _TAB
-    if found.opening:
-        spot = _mark_spot(error, "context_mark", file) or spot
-    return Problem(spot.where(), found.what, found.remedy)
-
-
-def _mark_spot(error: yaml.YAMLError, name: str, file: str) -> Spot | None:
-    mark = getattr(error, name, None)
-    return Spot(file, mark.line + 1, mark.column + 1) if mark else None
-
-
-def _at_tab(text: str, spot: Spot) -> bool:
-    lines = text.splitlines()
-    if not 0 < spot.line <= len(lines):
-        return False
-    return "\t" in lines[spot.line - 1][: spot.column]
-
-
-def _offset_spot(error: yaml.YAMLError, file: str, text: str) -> Spot:
-    """The place of a character that PyYAML's reader refused by its position."""
-    position = getattr(error, "position", None)
-    if not isinstance(position, int):
-        return Spot(file, 1, 1)
-    before = text.encode()[:position].decode(errors="ignore")
-    return Spot(file, before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
+from graftwork.spec.documentation import documentation
 from graftwork.spec.nodes import Node
 from graftwork.spec.workflow import Workflow
 
@@ -27,7 +28,7 @@ class Place:
         node: The value in the file, or None where there is none.
         type: The type that is due, without `| None`.
         model: The innermost model on the way, and `outer` the one around it.
-        field: The innermost field on the way, and `name` its key.
+        name: The innermost key on the way that is a field of `model`.
         spot: Where to point for a wrong value: at the value, or at its key if it begins below.
         key_spot: Where the key stands.
         keys: Keys and list positions on the way.
@@ -39,7 +40,6 @@ class Place:
         self.type: Any = Workflow
         self.model: type[BaseModel] = Workflow
         self.outer: type[BaseModel] = Workflow
-        self.field: FieldInfo | None = None
         self.name = ""
         self.spot = root.spot
         self.key_spot = root.spot
@@ -73,6 +73,11 @@ class Place:
         self._descend_node(part)
 
     @property
+    def meaning(self) -> str:
+        """What the innermost key on the way means."""
+        return documentation(self.model).get(self.name, "")
+
+    @property
     def written(self) -> str:
         """The value as it is written, where it is a scalar."""
         return self.node.text if self.node is not None else ""
@@ -81,8 +86,9 @@ class Place:
         kind, self.type = self.type, None
         if is_model(kind):
             self.outer, self.model = self.model, kind
-            self.name, self.field = str(part), fields(kind).get(str(part))
-            self.type = _annotation(self.field) if self.field else None
+            self.name = str(part)
+            field = fields(kind).get(self.name)
+            self.type = _annotation(field) if field else None
         elif get_origin(kind) is dict:
             self.type = get_args(kind)[1]
         elif get_origin(kind) in (list, tuple):
@@ -111,11 +117,6 @@ def is_model(kind: object) -> bool:
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields of a model by the keys that they have in the YAML."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def description(field: FieldInfo | None) -> str:
-    """A field's description on one line."""
-    return " ".join((field.description or "").split()) if field else ""
 
 
 def _annotation(field: FieldInfo) -> Any:  # noqa: ANN401 - a type

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from graftwork.errors import Problem
 from graftwork.spec.nodes import Node
-from graftwork.spec.place import Place, description, fields, is_model, members, tags, unwrap
+from graftwork.spec.place import Place, fields, is_model, members, tags, unwrap
 from graftwork.spec.stages import KINDS
 from graftwork.spec.workflow import Stage, Workflow
 
@@ -125,7 +125,7 @@ def _at(place: Place, what: str, remedy: str) -> Problem:
 
 def _means(place: Place, advice: str = "") -> str:
     """Advice followed by what the key means."""
-    text = description(place.field)
+    text = place.meaning
     means = f"{place.name}: {text}" if text else "" if advice else "See 'graftwork schema'."
     return f"{advice} {means}".strip()
 
@@ -154,7 +154,7 @@ def _value_error(detail: ErrorDetails, place: Place) -> Problem:
 
 def _missing(detail: ErrorDetails, place: Place) -> Problem:
     name = str(detail["loc"][-1])
-    text = description(place.field)
+    text = place.meaning
     choices = get_args(place.type) if get_origin(place.type) is Literal else ()
     means = f" {text}" if text else ""
     if choices:
