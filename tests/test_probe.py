@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.hf import save_model
@@ -27,6 +28,13 @@ def test_without_a_tokenizer_the_tokens_are_fixed_and_fit(tmp_path):
     assert tokens.max() < 50
     assert torch.equal(tokens, probe_tokens(tmp_path, vocab=50, context=16))
     assert probe_tokens(tmp_path, 50, 10_000).shape == (1, LENGTH)
+
+
+def test_a_tokenizer_that_knows_none_of_the_text_is_not_used(tmp_path):
+    Tokenizer(models.WordLevel({"none": 0}, unk_token="none")).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    assert probe_tokens(tmp_path, vocab=50, context=16).shape == (1, 16)
 
 
 def test_the_loss_of_even_scores_is_the_logarithm_of_the_vocabulary():

@@ -46,6 +46,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
             f"Use a checkpoint of one of these families: {', '.join(FAMILIES)}.",
         )
     needed = [*_NEEDED, "num_local_experts"] if family == "mixtral" else list(_NEEDED)
+    needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise RunError(

@@ -39,11 +39,13 @@ EXACT = 1e-5
 
 
 def probe_tokens(folder: Path, vocab: int, context: int) -> Tensor:
-    """Ids of the fixed text by the tokenizer in `folder`, (1, T); without one, fixed random ids."""
+    """Ids of the fixed text by the tokenizer in `folder`, (1, T); without one, random but fixed."""
     length = min(LENGTH, context)
     if (folder / "tokenizer.json").is_file():
         ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids[:length]
-        return torch.tensor([ids])
+        # A tokenizer that knows none of this text says nothing about the model.
+        if len(ids) > 1:
+            return torch.tensor([ids])
     return torch.randint(vocab, (1, length), generator=torch.Generator().manual_seed(0))
 
 

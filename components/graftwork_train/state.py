@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.errors import RunError
-from graftwork_train.layout import layout
+from graftwork_train.layout import layout, sizes
 from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
 
 CONFIG = "config.json"
@@ -63,6 +63,11 @@ class State:
         Raises:
             RunError: naming the first tensors that are missing, unexpected or of another shape.
         """
+        layers = sizes(self.config).layers
+        # Before all names are spelt out: a config may promise any number of blocks.
+        _refuse(
+            where, "lacks", [f"model.layers.{layers - 1}"] if layers > len(self.tensors) else []
+        )
         expected = layout(self.config)
         _refuse(where, "lacks", [name for name in expected if name not in self.tensors])
         _refuse(where, "has unexpected", [name for name in self.tensors if name not in expected])
@@ -126,7 +131,7 @@ def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
         places = _read_json(folder / INDEX).get("weight_map")
-        names = sorted(set(places.values())) if isinstance(places, dict) else []
+        names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
     else:
         names = [WEIGHTS]
     # An index names files beside it; a path that leads elsewhere is never followed.

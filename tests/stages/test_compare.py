@@ -136,7 +136,19 @@ def test_arms_of_unequal_tokens_are_refused_where_tokens_are_to_be_equal(job, ar
 
 def test_arms_as_they_are_may_differ_in_compute(job, arm):
     inputs = (*arm("stack", BETTER), *arm("scratch", WORSE, flops=9e9))
-    assert _perform(job(_stage(at="as_they_are"), *inputs)).metrics["verdict/stack"] == 1.0
+    outcome = _perform(job(_stage(at="as_they_are"), *inputs))
+    assert outcome.metrics["verdict/stack"] == 1.0
+    assert "scratch took 9B FLOPs and stack 1k" in outcome.notes[1]
+
+
+def test_two_seeds_earn_a_warning_and_three_do_not(job, arm):
+    two = {17: 2.9, 18: 3.0}, {17: 3.9, 18: 4.0}
+    outcome = _perform(job(_stage(), *arm("stack", two[0]), *arm("scratch", two[1])))
+    assert outcome.metrics["verdict/stack"] == 1.0
+    assert outcome.notes[1].startswith("Two seeds are few")
+    three = job(_stage(), *arm("a", BETTER), *arm("b", WORSE))
+    renamed = three.step.spec.body.model_copy(update={"arms": {"a": "a", "b": "b"}})
+    assert len([note for note in perform(renamed, three).notes if "seeds are few" in note]) == 0
 
 
 def test_losses_on_different_held_out_text_are_refused(job, arm):

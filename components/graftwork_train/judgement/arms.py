@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 
 from graftwork.artifact import Record
 from graftwork.errors import RunError
@@ -102,6 +103,24 @@ def same_compute(body: Compare, arms: list[Arm]) -> None:
             "Give the cheaper arm's last training 'budget: flops of STAGE' with the dearer one's "
             "stage, or write 'at: as_they_are'.",
         )
+
+
+def remarks(body: Compare, arms: list[Arm]) -> list[str]:
+    """What a reader of the verdict should know of how it came about."""
+    told = []
+    if min(len(arm.values) for arm in arms) == 2:
+        told.append(
+            "Two seeds are few: of arms that do not differ at all, a tenth come out apart by chance; "
+            "with three seeds it is one in forty."
+        )
+    costs = {arm.label: fmean(record.total_flops for record in arm.records) for arm in arms}
+    most, least = max(costs, key=costs.__getitem__), min(costs, key=costs.__getitem__)
+    if body.at != "equal_flops" and costs[most] - costs[least] > body.tolerance * costs[most]:
+        told.append(
+            f"Compute was not equal: with all they are made from, {most} took "
+            f"{format_number(costs[most])} FLOPs and {least} {format_number(costs[least])}."
+        )
+    return told
 
 
 def _compute(body: Compare, record: Record) -> float:

@@ -7,7 +7,7 @@ import json
 from graftwork.spec.stages import Compare
 from graftwork_train.job import SUMMARY, Job, Outcome
 from graftwork_train.judgement import account
-from graftwork_train.judgement.arms import read_arms, same_compute, same_measure
+from graftwork_train.judgement.arms import read_arms, remarks, same_compute, same_measure
 from graftwork_train.judgement.rule import judge
 from graftwork_train.stages.base import perform
 
@@ -30,7 +30,7 @@ def compare(body: Compare, job: Job) -> Outcome:
     judgements = {arm.label: judge(arm.values, baseline.values, body.goal) for arm in others}
     findings = [account.finding(body, arm, baseline, judgements[arm.label]) for arm in others]
     chart, unread = account.chart(body, arms)
-    told = (*findings, *notes, *unread)
+    told = (*findings, *remarks(body, arms), *notes, *unread)
     table = account.table(body, arms, judgements)
     summary = {"notes": told, "tables": [table], **({"chart": chart} if chart else {})}
     _write(job, SUMMARY, summary)
