@@ -52,6 +52,7 @@ def run_child(step: Step, lease: Lease) -> int:
             pass_fds=() if lease.handle is None else (lease.handle,),
             env={**os.environ, "GRAFTWORK_STARTED": repr(time.time())},
         )
+        assert child.stdout is not None  # it is a pipe, as was asked for
         copier = _copy(child.stdout, step.name)
         try:
             code = child.wait()
@@ -101,14 +102,14 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _copy(source: IO[bytes] | None, name: str) -> threading.Thread:
+def _copy(source: IO[bytes], name: str) -> threading.Thread:
     """Pass the child's output through, and into `$GRAFTWORK_LOGS/<step>.log` where that is set."""
     folder = os.environ.get("GRAFTWORK_LOGS")
 
     def copy() -> None:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(open(f"{folder}/{name}.log", "ab")) if folder else None
-            for line in source or ():
+            for line in stack.enter_context(source):
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
                 if log is not None:
