@@ -63,11 +63,10 @@ class State:
         Raises:
             RunError: naming the first tensors that are missing, unexpected or of another shape.
         """
-        layers = sizes(self.config).layers
-        # Before all names are spelt out: a config may promise any number of blocks.
-        _refuse(
-            where, "lacks", [f"model.layers.{layers - 1}"] if layers > len(self.tensors) else []
-        )
+        promised = sizes(self.config)
+        # Before all names are spelt out: a config may promise any number of blocks and experts.
+        if promised.layers * max(1, promised.experts) > len(self.tensors):
+            _refuse(where, "lacks", [f"tensors for all of its {promised.layers} blocks"])
         expected = layout(self.config)
         _refuse(where, "lacks", [name for name in expected if name not in self.tensors])
         _refuse(where, "has unexpected", [name for name in self.tensors if name not in expected])

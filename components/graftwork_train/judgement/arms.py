@@ -110,8 +110,8 @@ def remarks(body: Compare, arms: list[Arm]) -> list[str]:
     told = []
     if min(len(arm.values) for arm in arms) == 2:
         told.append(
-            "Two seeds are few: of arms that do not differ at all, a tenth come out apart by chance; "
-            "with three seeds it is one in forty."
+            "Two seeds are few: of arms that do not differ at all, a tenth come out apart by "
+            "chance; with three seeds it is one in forty."
         )
     costs = {arm.label: fmean(record.total_flops for record in arm.records) for arm in arms}
     most, least = max(costs, key=costs.__getitem__), min(costs, key=costs.__getitem__)
