@@ -31,7 +31,12 @@ class _Bowl:
 
 
 def sample_texts(stream: Stream, size: int) -> list[str]:
-    """Texts of about `size` characters in all, the domains' shares as even as they can be.
+    """Texts of about `size` characters in all, the domains' shares as even as they can be."""
+    return [text for texts in sample_by_domain(stream, size).values() for text in texts]
+
+
+def sample_by_domain(stream: Stream, size: int) -> dict[str, list[str]]:
+    """By domain, texts of about `size` characters in all, the shares as even as they can be.
 
     Of every domain those texts are taken whose hashes are lowest, so neither the order of the
     documents nor the number of workers matters. At most `size` characters are held, and one text
@@ -45,8 +50,7 @@ def sample_texts(stream: Stream, size: int) -> list[str]:
             bowl.add(mark, document.text[: min(LONGEST, size)])
         for bowl in bowls.values():
             bowl.shrink(size // len(bowls))
-    return [
-        text
+    return {
+        domain: [text for _, text in sorted(bowls[domain].texts, key=lambda pair: -pair[0])]
         for domain in sorted(bowls)
-        for _, text in sorted(bowls[domain].texts, key=lambda pair: -pair[0])
-    ]
+    }

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy.typing as npt
 
@@ -58,7 +59,7 @@ class Group:
 
 
 class Stream:
-    """The documents of several sources.
+    """The documents of several sources. Use it in a `with`, which gives the pool back.
 
     Attributes:
         tallies: By source, what the last full pass has found.
@@ -80,6 +81,14 @@ class Stream:
         self._total = sum(_size(part) for group in self._groups for part in group.parts)
         self._kept: list[Batch] | None = None
         self._digests: dict[str, str] = {}
+        self._stack = ExitStack()
+        self._connected = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
     def batches(self, doing: str = "reading") -> Iterator[Batch]:
         """One pass over all documents, in this process.
@@ -121,10 +130,13 @@ class Stream:
                 yield function(batch)
             return
         # Ray is loaded only where several workers are asked for.
-        over_pool = importlib.import_module("graftwork_train.data.ray").over_pool
+        pool = importlib.import_module("graftwork_train.data.ray")
+        if not self._connected:
+            self._stack.enter_context(pool.connected(self._workers))
+            self._connected = True
         self._begin()
         characters = 0
-        for summary, arrays in over_pool(self._groups, function, self._workers):
+        for summary, arrays in pool.over_pool(self._groups, function, self._workers):
             characters += summary.characters
             tally = self.tallies[summary.corpus]
             tally.add(summary.documents, summary.digest, summary.broken)

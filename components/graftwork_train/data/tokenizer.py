@@ -25,7 +25,7 @@ from graftwork_train.data.shards import Ids, TokenShards
 from graftwork_train.data.stream import Stream
 
 EOS = "<|endoftext|>"
-FILE = "tokenizer.json"
+FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 # How well-known tokenizers call the end of a document, in the order they are looked for.
 _ENDS = (EOS, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[SEP]")
 
@@ -64,6 +64,11 @@ class Encoder:
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())), lengths
 
+    def each(self, texts: Sequence[str]) -> list[Ids]:
+        """Token ids of every text for itself, without eos: int64 (n,) each."""
+        ids, lengths = self.encode(texts)
+        return [one[:-1] for one in np.split(ids, np.cumsum(lengths)[:-1])]
+
     def save(self, folder: Path, context: int) -> None:
         """Write the files that AutoTokenizer reads."""
         config = {
@@ -75,7 +80,7 @@ class Encoder:
         }
         (folder / FILE).write_text(self.text + "\n", encoding="utf-8")
         text = json.dumps(config, indent=1) + "\n"
-        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+        (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,27 @@ def take_over(word: TokenizerFrom, makings: Makings) -> Encoder:
     text = (makings.prepared / FILE).read_text(encoding="utf-8").rstrip("\n")
     name = Tokenizer.from_str(text).id_to_token(shards.eos) or EOS
     return Encoder(text, shards.vocab, shards.eos, name, text == _byte_level().to_str())
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The tokenizer that lies beside a model.
+
+    Raises:
+        RunError: there is none, or it names no token that ends a document.
+    """
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8").rstrip("\n")
+        config = json.loads((folder / CONFIG).read_bytes())
+        name = config["eos_token"]
+        name = name["content"] if isinstance(name, dict) else name
+        known = Tokenizer.from_str(text).get_vocab(with_added_tokens=True)
+        eos = known[name]
+    except Exception as error:  # the library raises bare Exceptions
+        raise RunError(
+            f"{folder}: the model's tokenizer cannot be read: {error!r}",
+            f"The folder needs {FILE}, and {CONFIG} with 'eos_token'.",
+        ) from error
+    return Encoder(text, max(known.values()) + 1, eos, name, text == _byte_level().to_str())
 
 
 @lru_cache(maxsize=2)

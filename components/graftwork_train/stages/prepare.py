@@ -26,11 +26,11 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     """
     workers = job.step.pool.workers
     sources = sources_of(job, body.from_, several=workers > 1)
-    stream = Stream(sources, job.step.storage, workers, job)
-    encoder = build(body.tokenizer, Makings(stream, job.step.storage, _prepared(body, job)))
-    encoder.save(job.out, body.context)
     plan = Plan(job.out, body.context, body.packing, body.held_out)
-    shards = write_shards(stream, encoder, plan)
+    with Stream(sources, job.step.storage, workers, job) as stream:
+        encoder = build(body.tokenizer, Makings(stream, job.step.storage, _prepared(body, job)))
+        encoder.save(job.out, body.context)
+        shards = write_shards(stream, encoder, plan)
     metrics = _metrics(shards, body.context) | broken_metrics(stream.tallies.values())
     if not metrics["sequences"]:
         raise RunError("the documents hold no text to train on", "Give more or longer documents.")

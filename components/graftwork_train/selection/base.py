@@ -1,0 +1,54 @@
+"""The verb of selection: `select(method, documents, context)`, by the class of the method's word.
+
+A method reads the stream as often as it needs and gives one verdict for each document, in the
+stream's order. What it keeps of a document while it thinks are numbers, never the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graftwork.spec.selection import Selection
+from graftwork_train.data.stream import Stream
+from graftwork_train.data.verdicts import KEPT, Verdicts
+
+__all__ = ["KEPT", "Context", "Verdicts", "joined", "select"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a method may need besides the documents.
+
+    Attributes:
+        seed: Seed of what is left to chance.
+        cores: CPU cores to use.
+        model: Folder of the n-th model that the method names.
+        progress: Called with done, total and unit.
+    """
+
+    seed: int
+    cores: int
+    model: Callable[[int], Path]
+    progress: Callable[[float, float, str], None]
+
+
+@singledispatch
+def select(method: Selection, documents: Stream, context: Context) -> Verdicts:
+    """Judge every document.
+
+    Raises:
+        graftwork.errors.RunError: the documents are broken, empty, or not what the method needs.
+    """
+    raise TypeError(f"nothing selects by {type(method).__name__}; is its module imported?")
+
+
+def joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Arrays of batches, one after the other; an empty array where there are none."""
+    return np.concatenate([np.zeros((0, *parts[0].shape[1:]), dtype), *parts]).astype(dtype)

@@ -1,0 +1,151 @@
+"""PreSelect: keep documents on which models' losses rank the models as benchmarks do.
+
+Shum et al., Predictive Data Selection: The Data That Predicts Is the Data That Teaches,
+arXiv:2503.00808, section 3.
+
+    losses     a sample of documents is scored by models of known order, worst first
+    S(d)       = #{(i < j): loss_i(d) > loss_j(d)} / pairs, ties count as wrong
+    positives  S = 1;  negatives: the lowest S upwards, as many
+    classifier learns positives from negatives by hashed words and runs of words
+    keep       the round(keep * n) documents of n that it scores highest
+
+Shapes: losses float64 (documents, models), scores float32 (documents,).
+
+Differs from the paper:
+- Its six models are Llamas of 7B to 65B, ordered by benchmarks. Here the spec names models in
+  their order, or the stage trains a ladder of tiny byte-level models of growing budgets on
+  documents that are not scored.
+- Each model reads the first 512 characters of a document, not windows over all of it.
+- fastText is replaced by a linear classifier of our own (`data/scoring/linear.py`) with fastText's
+  parameters of the paper (rate 0.1, 3 epochs, runs of 2 words), an AdaGrad step, no embeddings.
+- A document that some model cannot read is left out, as in the paper's code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from graftwork.errors import RunError
+from graftwork.spec.selection import PreSelect
+from graftwork_train.data.documents import Batch
+from graftwork_train.data.scoring.concordance import concordance
+from graftwork_train.data.scoring.examined import READ_CHARACTERS, Examined, examine
+from graftwork_train.data.scoring.ladder import EOS, climb, rungs
+from graftwork_train.data.scoring.linear import Linear, Recipe, train
+from graftwork_train.data.scoring.losses import document_losses
+from graftwork_train.data.stream import Arrays, Stream
+from graftwork_train.data.tokenizer import load_encoder
+from graftwork_train.nn import load_model
+from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
+
+Losses = npt.NDArray[np.float64]
+
+
+@select.register
+def preselect(method: PreSelect, documents: Stream, context: Context) -> Verdicts:
+    """Keep the best share; the score is the classifier's probability.
+
+    Raises:
+        RunError: the models' order does not show in their losses on any document, or on all.
+    """
+    torch.set_num_threads(context.cores)
+    examined = examine(documents, method.sample, learn=not method.models)
+    losses = (
+        _of_models(method, examined, context)
+        if method.models
+        else _of_ladder(method, examined, context)
+    )
+    strength = concordance(losses)
+    positive, negative = _extremes(strength)
+    texts = [examined.scored[place] for place in np.concatenate([positive, negative])]
+    labels = np.arange(len(texts)) < len(positive)
+    recipe = Recipe(method.epochs, method.learning_rate, method.word_ngrams, context.seed)
+    classifier = train(texts, labels, recipe)
+    parts = [arrays["scores"] for arrays in documents.map(_Score(classifier), "scoring")]
+    scores = joined(parts, np.float32)
+    codes = np.ones(len(scores), np.int16)
+    best = np.argsort(-scores, kind="stable")[: max(1, round(method.keep * len(scores)))]
+    codes[best] = 0
+    metrics = {
+        "scored": float(np.sum(~np.isnan(strength))),
+        "positives": float(len(positive)),
+        "predictive_strength": float(np.nanmean(strength)),
+        "classifier_accuracy": classifier.accuracy,
+        "threshold": float(scores[best[-1]]),
+    }
+    return Verdicts(
+        scores, codes, (KEPT, "below_the_share"), metrics, [_table(method, losses, examined)]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """Scores of a batch: float32 (documents,)."""
+
+    classifier: Linear
+
+    def __call__(self, batch: Batch) -> Arrays:
+        return {"scores": self.classifier.probabilities(batch.texts)}
+
+
+def _of_models(method: PreSelect, examined: Examined, context: Context) -> Losses:
+    columns = []
+    for number in range(len(method.models)):
+        folder = context.model(number)
+        encoder, model = load_encoder(folder), load_model(folder)
+        ids = encoder.each([text[:READ_CHARACTERS] for text in examined.scored])
+        columns.append(document_losses(model, ids, encoder.eos))
+        context.progress(number + 1, len(method.models), "models")
+    return np.stack(columns, axis=1)
+
+
+def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> Losses:
+    if not examined.learned or not examined.scored:
+        raise RunError(
+            "there are too few documents to train the ladder on some and score others",
+            "Give at least some hundred documents, or name 'models'.",
+        )
+    scored = [_bytes(text[:READ_CHARACTERS]) for text in examined.scored]
+    learned = [_bytes(text) for text in examined.learned]
+    total = rungs(method.ladder)[-1]
+    ladder = climb(
+        learned, method.ladder, context.seed, lambda done: context.progress(done, total, "steps")
+    )
+    return np.stack([document_losses(model, scored, EOS) for model in ladder], axis=1)
+
+
+def _bytes(text: str) -> npt.NDArray[np.int64]:
+    return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+
+
+def _extremes(
+    strength: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of the positives (S = 1) and of as many negatives (lowest S)."""
+    positive = np.flatnonzero(strength == 1)
+    others = np.flatnonzero(strength < 1)
+    count = min(len(positive), len(others))
+    if not count:
+        what = "no document" if not len(positive) else "every document"
+        raise RunError(
+            f"{what} of the {np.sum(~np.isnan(strength)):,} scored ones ranks all models in their "
+            f"order, so there is nothing to tell apart",
+            "Check that 'models' goes from the worst to the best; raise 'sample', or 'ladder'.",
+        )
+    lowest = others[np.argsort(strength[others], kind="stable")]
+    return positive[:count], lowest[:count]
+
+
+def _table(method: PreSelect, losses: Losses, examined: Examined) -> dict[str, Any]:
+    names = method.models or [f"{steps} steps" for steps in rungs(method.ladder)]
+    characters = np.array([len(text[:READ_CHARACTERS]) for text in examined.scored])
+    read = ~np.isnan(losses).any(axis=1)
+    bits = losses[read].sum(axis=0) / (characters[read].sum() * np.log(2))
+    rows = [[name, round(float(each), 3)] for name, each in zip(names, bits, strict=True)]
+    columns = ["model, worst first", "bits per character"]
+    return {"title": "Models that scored", "columns": columns, "rows": rows}
