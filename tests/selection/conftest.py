@@ -32,7 +32,7 @@ Judge = Callable[..., Verdicts]
 def judge(tmp_path: Path) -> Judge:
     """Judges texts, or (text, domain) pairs, by a method given in words."""
 
-    def run(texts: list[Any], models: list[Path] | None = None, **words: Any) -> Verdicts:
+    def run(texts: list[Any], folders: list[Path] | None = None, **words: Any) -> Verdicts:
         pairs = [text if isinstance(text, tuple) else (text, "d") for text in texts]
         path = tmp_path / "texts.jsonl"
         path.write_text("".join(json.dumps({"text": t, "d": d}) + "\n" for t, d in pairs))
@@ -41,7 +41,7 @@ def judge(tmp_path: Path) -> Judge:
         context = Context(
             seed=0,
             cores=1,
-            model=lambda number: (models or [])[number],
+            model=lambda number: (folders or [])[number],
             progress=lambda done, total, unit: None,
         )
         return select(METHOD.validate_python(words), stream, context)
