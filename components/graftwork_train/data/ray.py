@@ -121,7 +121,9 @@ def _apply(table: pa.Table, function: Function) -> Iterator[pa.Table]:
 
 def to_table(batch: Batch) -> pa.Table:
     """A batch as a block; what is broken comes as rows after the documents."""
-    rows = [(d.id, d.text, d.domain, json.dumps(dict(d.metadata)), None) for d in batch.documents]
+    rows: list[tuple[str | None, ...]] = [
+        (d.id, d.text, d.domain, json.dumps(dict(d.metadata)), None) for d in batch.documents
+    ]
     rows.extend((None, None, None, None, json.dumps(asdict(one))) for one in batch.broken)
     columns = dict(zip(_FIELDS, map(list, zip(*rows, strict=True)), strict=True))
     return pa.table({"corpus": [batch.corpus] * len(rows), **columns}, _BLOCK)
