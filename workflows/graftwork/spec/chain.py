@@ -1,4 +1,7 @@
-"""Whether the models, tokens and budgets along a chain of stages fit one another."""
+"""Whether the models and tokens along a chain of stages fit one another.
+
+Messages are written as `what is wrong; what to do`.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,20 @@ from graftwork.spec.graph import architecture_of, source_of, tokenizer_stage, to
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
-from graftwork.spec.schedule import Wsd
 from graftwork.spec.stages import (
     Compare,
     Continue,
     Densify,
     Evaluate,
+    Grow,
     Prepare,
     Sparsify,
     StageBody,
     Training,
+    Upcycle,
 )
+from graftwork.spec.work import work_problems
 from graftwork.spec.workflow import Workflow
-from graftwork.units import Extent
 
 
 def chain_problems(workflow: Workflow, order: list[str], root: Node) -> list[Problem]:
@@ -44,29 +48,46 @@ Found = Iterator[tuple[Path, str]]
 
 
 class _Chain:
-    """Follows models from stage to stage; messages are `what is wrong; what to do`."""
+    """Follows models from stage to stage.
+
+    Attributes:
+        architectures: Of every model so far.
+        contexts: Of every model so far, the longest sequence it was made for.
+        suspect: Models whose tokenizer is in doubt, which is reported once and not downstream.
+    """
 
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
         self.architectures: dict[str, Architecture] = {}
-        # Models whose tokenizer is in doubt, which is reported once and not again downstream.
+        self.contexts: dict[str, int] = {}
         self.suspect: set[str] = set()
 
     def stage(self, name: str, body: StageBody) -> Found:
         """The problems of one stage, after those it needs."""
+        source = body.from_ if isinstance(body, Evaluate) else source_of(body)
         if body.product == "model":
             yield from self._architecture(name, body)
-        if isinstance(body, Densify):
-            yield from self._sparse_source(body)
+        if source is not None:
+            yield from self._mask(body, source)
         if isinstance(body, Training):
-            yield from self._work(body)
-            yield from self._tokenizer(name, body)
-        if isinstance(body, Continue) and body.replay is not None:
-            yield from self._replay(name, body)
-        if isinstance(body, Evaluate):
-            yield from self._tokenizer(name, body)
+            pool = self.workflow.pools.get(body.pool) if body.pool else None
+            yield from work_problems(body, self._prepare(body.data).context, pool)
+        if isinstance(body, Training | Evaluate) and source is not None:
+            yield from self._tokens(name, body, source)
+        if isinstance(body, Continue):
+            yield from self._continued(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
+        self._note_context(name, body, source)
+
+    def _body(self, name: str) -> StageBody:
+        return self.workflow.stages[name].body
+
+    def _prepare(self, name: str) -> Prepare:
+        body = self._body(name)
+        if not isinstance(body, Prepare):
+            raise AssertionError(f"{name!r} makes tokens and is no prepare stage")
+        return body
 
     def _architecture(self, name: str, body: StageBody) -> Found:
         try:
@@ -77,107 +98,87 @@ class _Chain:
             # The source's own architecture is impossible, which has been reported there.
             return
 
-    def _sparse_source(self, body: Densify) -> Found:
-        source = self.workflow.stages[body.from_].body
-        if not isinstance(source, Sparsify):
+    def _note_context(self, name: str, body: StageBody, source: str | None) -> None:
+        if source is not None and source in self.contexts:
+            self.contexts[name] = self.contexts[source]
+        elif isinstance(body, Training):
+            self.contexts[name] = self._prepare(body.data).context
+
+    def _mask(self, body: StageBody, source: str) -> Found:
+        """Who may take a model with a mask, and who needs one."""
+        before = self._body(source)
+        if isinstance(body, Densify) and not isinstance(before, Sparsify):
             sparse = [n for n, s in self.workflow.stages.items() if isinstance(s.body, Sparsify)]
             listed = f"name one of: {', '.join(sparse)}" if sparse else "add a sparsify stage"
-            yield ("from",), f"{body.from_!r} is a {source.kind} stage and has no mask; {listed}"
-
-    def _prepare(self, name: str) -> Prepare:
-        body = self.workflow.stages[name].body
-        if not isinstance(body, Prepare):
-            raise AssertionError(f"{name!r} makes tokens and is no prepare stage")
-        return body
-
-    def _work(self, body: Training) -> Found:
-        context = self._prepare(body.data).context
-        batch, budget = body.batch, body.budget
-        if batch.unit == "tokens" and batch.amount < context:
-            yield (
-                ("batch",),
-                f"a batch of {batch} is less than one sequence of {context} tokens; "
-                f"write at least '{context} tokens', or '1 sequence'",
-            )
+            yield ("from",), f"{source!r} is a {before.kind} stage and has no mask; {listed}"
+        if not isinstance(before, Sparsify):
             return
-        sequences = batch.sequences(context)
-        tokens = sequences * context
-        if budget.unit == "tokens" and budget.amount < tokens:
+        if isinstance(body, Grow | Upcycle | Continue):
+            verb = {"continue": "train it on"}.get(body.kind, f"{body.kind} it")
             yield (
-                ("budget",),
-                f"a budget of {budget} is less than one batch of {sequences} x {context} tokens; "
-                f"give at least '{tokens} tokens', or make the batch smaller",
+                ("from",),
+                f"{source!r} is a sparse model, and to {verb} would lose its mask; "
+                f"put a densify stage in between",
             )
-            return
-        yield from self._workers(body, sequences)
-        yield from self._schedule(body, tokens)
-
-    def _workers(self, body: Training, sequences: int) -> Found:
-        pool = self.workflow.pools.get(body.pool) if body.pool else None
-        if pool is not None and sequences % pool.workers:
-            fitting = max(1, round(sequences / pool.workers)) * pool.workers
+        elif isinstance(body, Sparsify) and body.method != before.method:
             yield (
-                ("batch",),
-                f"a batch of {sequences} sequences cannot be shared evenly by the {pool.workers} "
-                f"workers of pool {body.pool!r}; write '{fitting} sequences'",
+                ("method",),
+                f"{source!r} is sparse by another mask; "
+                f"give both stages one method, or put a densify stage in between",
             )
 
-    def _schedule(self, body: Training, tokens: int) -> Found:
-        parts: dict[str, Extent] = {"warmup": body.schedule.warmup}
-        if isinstance(body.schedule, Wsd):
-            parts["decay"] = body.schedule.decay
-        total = {"steps": body.budget.amount, "tokens": body.budget.amount / tokens}.get(
-            body.budget.unit
-        )
-        if total is None and any(part.unit != "share" for part in parts.values()):
+    def _tokens(self, name: str, body: Training | Evaluate, source: str) -> Found:
+        """A model reads only tokens of its own tokenizer, in sequences of its own length."""
+        if source in self.suspect:
+            self.suspect.add(name)
             return
-        # Where the total is not known yet, all parts are shares, and any total will do.
-        steps = max(1, round(total if total is not None else 1e9))
-        used = sum(part.steps(steps, tokens) for part in parts.values())
-        if used > steps:
-            them = "it" if len(parts) == 1 else "them"
-            named = " and ".join(f"{name} of {part}" for name, part in parts.items())
+        known = tokens_of(self.workflow, source)
+        difference = self._difference(known, body.data)
+        if difference:
+            self.suspect.add(name)
+            yield ("data",), f"the model {source!r} was trained on {known!r}: {difference}"
+        context, longest = self._prepare(body.data).context, self.contexts.get(source)
+        if longest is not None and context > longest:
             yield (
-                ("schedule",),
-                f"the {named} take{'s' if len(parts) == 1 else ''} more than the whole budget of "
-                f"{body.budget}; shorten {them}, or give a larger budget",
+                ("data",),
+                f"sequences of {body.data!r} have {context} tokens, and the model {source!r} was "
+                f"made for {longest}; prepare them with a context of at most {longest}",
             )
 
-    def _replay(self, name: str, body: Continue) -> Found:
-        if body.replay is None:
-            return
-        new, old = body.data, body.replay.data
+    def _continued(self, name: str, body: Continue) -> Found:
+        before = self._body(body.from_)
+        if body.optimizer_state == "keep" and not isinstance(before, Training):
+            yield (
+                ("optimizer_state",),
+                f"{body.from_!r} is a {before.kind} stage, which leaves no optimizer state to "
+                f"keep; write 'reset'",
+            )
+        if body.replay is not None:
+            yield from self._replay(name, body.data, body.replay.data)
+
+    def _replay(self, name: str, new: str, old: str) -> Found:
         if new == old:
             yield (
                 ("replay", "data"),
                 f"{old!r} is replayed into itself; name the tokens of the earlier training",
             )
             return
-        if self._prepare(new).context != self._prepare(old).context:
+        contexts = [self._prepare(data).context for data in (old, new)]
+        if contexts[0] != contexts[1]:
             yield (
                 ("replay", "data"),
-                f"sequences of {old!r} have {self._prepare(old).context} tokens and those of "
-                f"{new!r} {self._prepare(new).context}, and one batch cannot hold both; "
-                f"prepare them with one context",
+                f"sequences of {old!r} have {contexts[0]} tokens and those of {new!r} "
+                f"{contexts[1]}, and one batch cannot hold both; prepare them with one context",
             )
         difference = self._difference(new, old)
         if difference and name not in self.suspect:
             yield ("replay", "data"), difference
 
-    def _tokenizer(self, name: str, body: Training | Evaluate) -> Found:
-        source = source_of(body) if isinstance(body, Training) else body.from_
-        if source is None:
-            return
-        if source in self.suspect:
-            self.suspect.add(name)
-        known = tokens_of(self.workflow, source)
-        difference = self._difference(known, body.data)
-        if difference and source not in self.suspect:
-            self.suspect.add(name)
-            yield ("data",), f"the model {source!r} was trained on {known!r}: {difference}"
-
     def _difference(self, one: str, other: str) -> str | None:
-        """Why a model that knows the tokens of `one` cannot read those of `other`, if so."""
+        """Why a model that knows the tokens of `one` cannot read those of `other`, if so.
+
+        Tokenizers trained on the same documents by the same parameters are the same.
+        """
         makers = [tokenizer_stage(self.workflow, name) for name in (one, other)]
         if makers[0] == makers[1]:
             return None
@@ -201,7 +202,7 @@ class _Chain:
             return
         judged: dict[str, str] = {}
         for label, target in body.arms.items():
-            arm = self.workflow.stages[target].body
+            arm = self._body(target)
             if isinstance(arm, Evaluate | Training):
                 judged[label] = arm.data
             else:
@@ -212,8 +213,7 @@ class _Chain:
                 )
         if len(judged) < len(body.arms):
             return
-        bodies = [self.workflow.stages[target].body for target in body.arms.values()]
-        if len({isinstance(arm, Evaluate) for arm in bodies}) > 1:
+        if len({isinstance(self._body(target), Evaluate) for target in body.arms.values()}) > 1:
             yield (
                 ("arms",),
                 f"some arms are models and some evaluations, which measure {body.metric} on "

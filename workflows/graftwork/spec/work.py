@@ -1,0 +1,88 @@
+"""Whether budget, batch, workers, schedule and replay of one training fit one another.
+
+Findings are pairs of the key's path in the stage and a message, `what is wrong; what to do`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graftwork.spec.base import Path
+from graftwork.spec.resources import Pool
+from graftwork.spec.schedule import Wsd
+from graftwork.spec.stages import Continue, Training
+from graftwork.units import Extent
+
+Found = Iterator[tuple[Path, str]]
+
+
+def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
+    """What is wrong with a training on sequences of `context` tokens, on a pool if it names one."""
+    batch, budget = body.batch, body.budget
+    if batch.unit == "tokens" and batch.amount < context:
+        yield (
+            ("batch",),
+            f"a batch of {batch} is less than one sequence of {context} tokens; "
+            f"write at least '{context} tokens', or '1 sequence'",
+        )
+        return
+    sequences = batch.sequences(context)
+    tokens = sequences * context
+    if budget.unit == "tokens" and budget.amount < tokens:
+        yield (
+            ("budget",),
+            f"a budget of {budget} is less than one batch of {sequences} x {context} tokens; "
+            f"give at least '{tokens} tokens', or make the batch smaller",
+        )
+        return
+    if pool is not None:
+        yield from _workers(body, sequences, pool)
+    yield from _schedule(body, tokens)
+    if isinstance(body, Continue):
+        yield from _replay(body, sequences)
+
+
+def _workers(body: Training, sequences: int, pool: Pool) -> Found:
+    if sequences % pool.workers:
+        fitting = max(1, round(sequences / pool.workers)) * pool.workers
+        yield (
+            ("batch",),
+            f"a batch of {sequences} sequences cannot be shared evenly by the {pool.workers} "
+            f"workers of pool {body.pool!r}; write '{fitting} sequences'",
+        )
+
+
+def _schedule(body: Training, tokens: int) -> Found:
+    """The parts of a schedule are held against the budget where it is in steps or tokens."""
+    parts: dict[str, Extent] = {"warmup": body.schedule.warmup}
+    if isinstance(body.schedule, Wsd):
+        parts["decay"] = body.schedule.decay
+    total = {"steps": body.budget.amount, "tokens": body.budget.amount / tokens}.get(
+        body.budget.unit
+    )
+    if total is None and any(part.unit != "share" for part in parts.values()):
+        return
+    # Where the total is not known yet, all parts are shares, and any total will do.
+    steps = max(1, round(total if total is not None else 1e9))
+    if sum(part.steps(steps, tokens) for part in parts.values()) > steps:
+        one = len(parts) == 1
+        named = " and ".join(f"{name} of {part}" for name, part in parts.items())
+        yield (
+            ("schedule",),
+            f"the {named} take{'s' if one else ''} more than the whole budget of {body.budget}; "
+            f"shorten {'it' if one else 'them'}, or give a larger budget",
+        )
+
+
+def _replay(body: Continue, sequences: int) -> Found:
+    """Replay takes whole sequences of a batch: at least one, and not all."""
+    if body.replay is None:
+        return
+    replayed = round(body.replay.share * sequences)
+    if not 0 < replayed < sequences:
+        amount = "none" if replayed == 0 else "all"
+        yield (
+            ("replay", "share"),
+            f"a share of {body.replay.share:.3g} of {sequences} sequences replays {amount} of "
+            f"them; choose share and batch so that some are replayed and some are new",
+        )
