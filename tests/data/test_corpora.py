@@ -2,6 +2,7 @@ import bz2
 import gzip
 import json
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -336,3 +337,18 @@ def test_json_metadata_of_unicode_survives(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [json.dumps({"text": "t", "k": "é\ud800"})])
     (document,), _ = read_all(corpus_of(source="jsonl", uri=str(path), metadata={"k": "k"}))
     assert document.metadata == {"k": "é?"}
+
+
+def test_a_corpus_behind_a_url_is_read_like_a_folder(tmp_path):
+    store = fsspec.filesystem("memory")
+    for name, text in (("a.jsonl", "one"), ("deep/b.jsonl", "two")):
+        store.pipe_file(f"/corpus/{name}", json.dumps({"text": text}).encode())
+    try:
+        for uri in ("memory://corpus", "memory://corpus/**/*.jsonl"):
+            found, _ = read_all(corpus_of(source="jsonl", uri=uri))
+            assert [(d.id, d.text) for d in found] == [
+                ("web/a.jsonl:1", "one"),
+                ("web/deep/b.jsonl:1", "two"),
+            ]
+    finally:
+        store.rm("/corpus", recursive=True)

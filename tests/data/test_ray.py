@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from graftwork.errors import RunError
+from graftwork.spec.resources import Storage
 from graftwork_train.data import ray
 from graftwork_train.data.documents import Batch, Broken, Document
+from graftwork_train.data.stream import Source, Stream
 
 from .conftest import corpus_of, jsonl
 
@@ -60,3 +62,21 @@ def test_a_broken_corpus_fails_over_a_pool_as_it_does_here(bench, tmp_path):
     web = corpus_of(source="jsonl", uri=str(path))
     with pytest.raises(RunError, match="5 of 100 lines"):
         bench({"prepare": {"from": "web", "context": 64}}, workers=2, web=web)
+
+
+class Refuse:
+    """A function of a batch that a worker cannot do."""
+
+    def __call__(self, batch):
+        raise RunError("the storage refused", "Ask for access.")
+
+
+@pytest.mark.slow
+def test_what_a_worker_raises_for_the_user_arrives(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
+    source = Source("web", corpus_of(source="jsonl", uri=str(path)))
+    with (
+        Stream([source], Storage(), workers=2) as stream,
+        pytest.raises(RunError, match="the storage refused"),
+    ):
+        list(stream.map(Refuse()))

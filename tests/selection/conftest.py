@@ -41,6 +41,7 @@ def judge(tmp_path: Path) -> Judge:
         context = Context(
             seed=0,
             cores=1,
+            gpu=False,
             model=lambda number: (folders or [])[number],
             progress=lambda done, total, unit: None,
         )

@@ -21,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import DataContext, TaskPoolStrategy
+from ray.exceptions import RayError
 
+from graftwork.errors import GraftworkError, RunError
 from graftwork_train.data.documents import Batch, Broken, Document
 from graftwork_train.data.stream import Arrays, Function, Group
 
@@ -64,10 +66,13 @@ def over_pool(
             num_cpus=1,
             compute=TaskPoolStrategy(size=workers),
         )
-        table: Any
-        for table in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for row in table.to_pylist():
-                yield _summary(row["summary"]), unpack(row["arrays"])
+        try:
+            table: Any
+            for table in done.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in table.to_pylist():
+                    yield _summary(row["summary"]), unpack(row["arrays"])
+        except RayError as error:
+            raise _cause(error) from error
 
 
 @contextlib.contextmanager
@@ -78,21 +83,41 @@ def connected(cores: int) -> Iterator[None]:
         return
     # Nothing is sent to anyone, and what workers print is not the step's log.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+    except Exception as error:  # Ray raises bare Exceptions when it does not start
+        raise RunError(
+            f"Ray did not start: {str(error).splitlines()[0]}",
+            "Try again on a less busy machine, or set the pool's 'workers' to 1.",
+        ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _cause(error: RayError) -> GraftworkError:
+    """What a worker raised for the user; else what Ray knows of its end."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GraftworkError):
+            return cause
+        cause = cause.__cause__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return RunError(
+        f"a worker that read the documents failed: {lines[-1]}",
+        "Run again. A worker that is killed over and over needs more memory.",
+    )
 
 
 def _read(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from graftwork.errors import RunError
 from graftwork.spec.resources import Storage
+from graftwork_train.data.corpora.artifact import DocumentsArtifact
 from graftwork_train.data.corpora.base import Part, limited_parts, read_part
 from graftwork_train.data.documents import Batch, Tally, batched
 from graftwork_train.job import Job
@@ -78,7 +79,7 @@ class Stream:
             parts = limited_parts(source.corpus, source.name, storage)
             self._files[source.name] = len(parts)
             self._groups += [Group(source, some, storage) for some in _grouped(parts)]
-        self._total = sum(_size(part) for group in self._groups for part in group.parts)
+        self._total = max(1, sum(_size(part) for group in self._groups for part in group.parts))
         self._kept: list[Batch] | None = None
         self._digests: dict[str, str] = {}
         self._stack = ExitStack()
@@ -196,8 +197,6 @@ def sources_of(job: Job, names: Sequence[str], several: bool) -> list[Source]:
     Raises:
         graftwork.errors.CorruptArtifactError: an earlier stage's files are not the recorded ones.
     """
-    # Imported by name, so that a stage's start does not wait for formats that it does not read.
-    artifact = importlib.import_module("graftwork_train.data.corpora.artifact")
     found = []
     for position, name in enumerate(names):
         if name in job.step.corpora:
@@ -207,7 +206,7 @@ def sources_of(job: Job, names: Sequence[str], several: bool) -> list[Source]:
         uri = str(job.artifact(role).path)
         if several:
             uri = job.step.input_uri(job.step.one(role))
-        found.append(Source(name, artifact.DocumentsArtifact(uri)))
+        found.append(Source(name, DocumentsArtifact(uri)))
     return found
 
 

@@ -29,12 +29,14 @@ class Context:
     Attributes:
         seed: Seed of what is left to chance.
         cores: CPU cores to use.
+        gpu: Whether a GPU may be used, where there is one.
         model: Folder of the n-th model that the method names.
         progress: Called with done, total and unit.
     """
 
     seed: int
     cores: int
+    gpu: bool
     model: Callable[[int], Path]
     progress: Callable[[float, float, str], None]
 

@@ -33,7 +33,7 @@ from graftwork_train.data.scoring.hashing import Hashes, mix, shingle_hashes, wo
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
-Signatures = npt.NDArray[np.uint32]
+_Signatures = npt.NDArray[np.uint32]
 
 
 @select.register
@@ -53,7 +53,7 @@ def minhash(method: MinHash, documents: Stream, context: Context) -> Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """Signatures of a batch: uint32 (documents, size)."""
+    """_Signatures of a batch: uint32 (documents, size)."""
 
     ngram: int
     size: int
@@ -77,7 +77,7 @@ def _permutations(size: int) -> Hashes:
 
 
 def _likeness(
-    signatures: Signatures, bands: int, rows: int, threshold: float
+    signatures: _Signatures, bands: int, rows: int, threshold: float
 ) -> npt.NDArray[np.float64]:
     """Each document's highest similarity to an earlier candidate that is kept; 0 without one."""
     keys = _band_keys(signatures, bands, rows)
@@ -95,7 +95,7 @@ def _likeness(
     return likeness
 
 
-def _band_keys(signatures: Signatures, bands: int, rows: int) -> Hashes:
+def _band_keys(signatures: _Signatures, bands: int, rows: int) -> Hashes:
     """One hash for each band, the band's number mixed in: uint64 (documents, bands)."""
     keys = np.broadcast_to(np.arange(bands, dtype=np.uint64), (len(signatures), bands)).copy()
     for row in range(rows):

@@ -43,7 +43,7 @@ from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.nn import load_model
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
-Losses = npt.NDArray[np.float64]
+_Losses = npt.NDArray[np.float64]
 
 
 @select.register
@@ -93,18 +93,19 @@ class _Score:
         return {"scores": self.classifier.probabilities(batch.texts)}
 
 
-def _of_models(method: PreSelect, examined: Examined, context: Context) -> Losses:
+def _of_models(method: PreSelect, examined: Examined, context: Context) -> _Losses:
     columns = []
+    device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
     for number in range(len(method.models)):
         folder = context.model(number)
         encoder, model = load_encoder(folder), load_model(folder)
         ids = encoder.each([text[:READ_CHARACTERS] for text in examined.scored])
-        columns.append(document_losses(model, ids, encoder.eos))
+        columns.append(document_losses(model.to(device), ids, encoder.eos))
         context.progress(number + 1, len(method.models), "models")
     return np.stack(columns, axis=1)
 
 
-def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> Losses:
+def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> _Losses:
     if not examined.learned or not examined.scored:
         raise RunError(
             "there are too few documents to train the ladder on some and score others",
@@ -141,7 +142,7 @@ def _extremes(
     return positive[:count], lowest[:count]
 
 
-def _table(method: PreSelect, losses: Losses, examined: Examined) -> dict[str, Any]:
+def _table(method: PreSelect, losses: _Losses, examined: Examined) -> dict[str, Any]:
     names = method.models or [f"{steps} steps" for steps in rungs(method.ladder)]
     characters = np.array([len(text[:READ_CHARACTERS]) for text in examined.scored])
     read = ~np.isnan(losses).any(axis=1)

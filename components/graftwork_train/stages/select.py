@@ -27,6 +27,7 @@ def perform_select(body: Select, job: Job) -> Outcome:
     context = Context(
         seed=job.step.seed,
         cores=pool.cpus_per_worker,
+        gpu=pool.gpus_per_worker > 0,
         model=lambda number: job.artifact(f"method.models.{number}").path,
         progress=job.progress,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import os
 import sys
 import sysconfig
 import tokenize
@@ -112,15 +113,15 @@ def _reference(part: Part) -> Iterator[Item]:
             yield Document(f"{part.name}/topics/{topic}", text, part.url, {"topic": topic})
 
 
-def _sources(domain: str) -> Iterator[Path]:
+def _sources(domain: str) -> list[Path]:
     root = library()
-    found = [
-        path
-        for path in root.rglob("*.py")
-        if not any(folder in path.parts for folder in _FOREIGN)
-        and _TESTS.isdisjoint(path.relative_to(root).parts[:-1]) == (domain != "tests")
-    ]
-    yield from sorted(found, key=lambda path: _shuffled(path.relative_to(root).as_posix()))
+    found = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in _FOREIGN]
+        tests = not _TESTS.isdisjoint(Path(folder).relative_to(root).parts)
+        if tests == (domain == "tests"):
+            found += [Path(folder, name) for name in names if name.endswith(".py")]
+    return sorted(found, key=lambda path: _shuffled(path.relative_to(root).as_posix()))
 
 
 def _shuffled(name: str) -> str:
