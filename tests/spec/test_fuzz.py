@@ -30,7 +30,7 @@ KEYS = [
 ]
 
 quick = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -94,14 +94,14 @@ def mutated(draw):
     return "\n".join(lines)
 
 
-@settings(quick, max_examples=200)
+@settings(quick, max_examples=120)
 @given(text=mutated())
 def test_mutated_specs_load_or_are_refused(path, text):
     path.write_text(text, encoding="utf-8")
     loads_or_refuses(path)
 
 
-@settings(quick, max_examples=100)
+@settings(quick, max_examples=60)
 @given(
     key=st.sampled_from(KEYS),
     below=st.sampled_from(["", ".x", ".from", ".name", ".0", "..", r"\.a"]),

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from graftwork.errors import SpecError
+from graftwork.spec import nodes
 from graftwork.spec.load import load
 
 INVALID = Path(__file__).parent / "invalid"
@@ -106,6 +108,16 @@ def test_an_invalid_spec_gets_exactly_the_expected_message(case, tmp_path):
         assert problem.where.column >= 1
         assert problem.remedy, "every problem says what to do"
         assert not any(word in str(problem) for word in JARGON)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in all_cases() if case.file == "yaml"],
+    ids=lambda case: case.claim,
+)
+def test_without_the_c_library_the_messages_are_the_same(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(nodes, "_LOADER", yaml.SafeLoader)
+    assert printed(error_of(case, tmp_path), tmp_path) == case.expected
 
 
 def test_the_collection_is_large_and_its_claims_differ():

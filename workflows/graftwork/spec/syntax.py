@@ -43,6 +43,12 @@ _SYNTAX = (
         "a key of a mapping is due here",
         "Check the indentation: keys of one mapping begin in one column.",
     ),
+    # The same, in the words of PyYAML without its C library.
+    _Syntax(
+        "expected <block end>",
+        "a key of a mapping is due here",
+        "Check the indentation: keys of one mapping begin in one column.",
+    ),
     _Syntax(
         "could not find expected ':'",
         "a key without a ':' stands here",
