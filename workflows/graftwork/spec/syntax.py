@@ -39,6 +39,11 @@ _SYNTAX = (
         opening=True,
     ),
     _Syntax(
+        "node content",
+        "a value is missing here, or a '[' or '{' before it is not closed",
+        "Add the value or the bracket.",
+    ),
+    _Syntax(
         "did not find expected key",
         "a key of a mapping is due here",
         "Check the indentation: keys of one mapping begin in one column.",
