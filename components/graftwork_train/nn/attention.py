@@ -19,17 +19,17 @@ from graftwork_train.nn.layers import Linear
 
 
 def rotary_tables(positions: int, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary angles, fp32, each (positions, head_size)."""
+    """Cosines and sines of the rotary angles, fp32, each (positions, head_size / 2)."""
     frequencies_C = 1.0 / theta ** (torch.arange(0, head_size, 2).float() / head_size)
     angles_TC = torch.outer(torch.arange(positions).float(), frequencies_C)
-    angles_TC = torch.cat((angles_TC, angles_TC), dim=-1)
     return angles_TC.cos(), angles_TC.sin()
 
 
 def rotate(x_BHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
     """Turn queries or keys by their positions' angles."""
     first, second = x_BHTC.chunk(2, dim=-1)
-    return x_BHTC * cos_TC + torch.cat((-second, first), dim=-1) * sin_TC
+    turned = (first * cos_TC - second * sin_TC, second * cos_TC + first * sin_TC)
+    return torch.cat(turned, dim=-1)
 
 
 def document_mask(documents_BT: Tensor, dtype: torch.dtype) -> Tensor:
