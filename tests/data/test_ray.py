@@ -9,6 +9,19 @@ from graftwork_train.data.stream import Source, Stream
 
 from .conftest import corpus_of, jsonl
 
+# Ray Data's settings warn of themselves when they are made.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    pytest.mark.filterwarnings("ignore::UserWarning:ray.data.context"),
+]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One Ray for all tests here."""
+    with ray.connected(2):
+        yield
+
 
 def test_a_batch_survives_the_way_to_a_worker():
     documents = (Document("a:1", "täxt", "d", {"k": "v"}), Document("a:2", "b", "e", {}))
@@ -33,7 +46,7 @@ def test_arrays_survive_the_way_back():
 
 
 @pytest.mark.slow
-def test_two_workers_make_what_one_makes(bench, tmp_path, monkeypatch):
+def test_two_workers_make_what_one_makes(pool, bench, tmp_path, monkeypatch):
     monkeypatch.setattr("graftwork_train.data.stream.KEPT_CHARACTERS", 0)
     generator = np.random.default_rng(0)
     for name in ("a", "b", "c"):
@@ -57,7 +70,7 @@ def test_two_workers_make_what_one_makes(bench, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_broken_corpus_fails_over_a_pool_as_it_does_here(bench, tmp_path):
+def test_a_broken_corpus_fails_over_a_pool_as_it_does_here(pool, bench, tmp_path):
     path = jsonl(tmp_path / "a.jsonl", ["{broken"] * 5 + [{"text": "x"}] * 95)
     web = corpus_of(source="jsonl", uri=str(path))
     with pytest.raises(RunError, match="5 of 100 lines"):
@@ -72,7 +85,7 @@ class Refuse:
 
 
 @pytest.mark.slow
-def test_what_a_worker_raises_for_the_user_arrives(tmp_path):
+def test_what_a_worker_raises_for_the_user_arrives(pool, tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
     source = Source("web", corpus_of(source="jsonl", uri=str(path)))
     with (

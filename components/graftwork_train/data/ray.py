@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data import DataContext, TaskPoolStrategy
+from ray.data import DataContext
 from ray.exceptions import RayError
 
 from graftwork.errors import GraftworkError, RunError
@@ -29,6 +29,8 @@ from graftwork_train.data.stream import Arrays, Function, Group
 
 # Blocks between the two operators: small, so that a file is shared out while it is being read.
 BLOCK_BYTES = 4 * 2**20
+# Ray gives its own processes 30 seconds to start, which a busy machine may miss once.
+STARTS = 3
 _FIELDS = ("id", "text", "domain", "metadata", "broken")
 _BLOCK = pa.schema([(name, pa.large_string()) for name in ("corpus", *_FIELDS)])
 _DONE = pa.schema([("summary", pa.large_string()), ("arrays", pa.large_binary())])
@@ -45,10 +47,8 @@ class Summary:
     broken: tuple[Broken, ...]
 
 
-def over_pool(
-    groups: Sequence[Group], function: Function, workers: int
-) -> Iterator[tuple[Summary, Arrays]]:
-    """Read all groups and apply `function` to their batches, in order, on `workers` workers."""
+def over_pool(groups: Sequence[Group], function: Function) -> Iterator[tuple[Summary, Arrays]]:
+    """Read all groups and apply `function` to their batches, in order, on all of Ray's cores."""
     with _settings():
         known = ray.put(list(groups))
         numbers = ray.data.from_items(
@@ -64,7 +64,6 @@ def over_pool(
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
-            compute=TaskPoolStrategy(size=workers),
         )
         try:
             table: Any
@@ -83,27 +82,36 @@ def connected(cores: int) -> Iterator[None]:
         return
     # Nothing is sent to anyone, and what workers print is not the step's log.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
-    except Exception as error:  # Ray raises bare Exceptions when it does not start
-        raise RunError(
-            f"Ray did not start: {str(error).splitlines()[0]}",
-            "Try again on a less busy machine, or set the pool's 'workers' to 1.",
-        ) from error
+    _start(cores)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(cores: int) -> None:
+    for attempt in range(1, STARTS + 1):
+        try:
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
+        except Exception as error:  # Ray raises bare Exceptions when it does not start
+            ray.shutdown()
+            if attempt == STARTS:
+                raise RunError(
+                    f"Ray did not start: {str(error).splitlines()[0]}",
+                    "Try again on a less busy machine, or set the pool's 'workers' to 1.",
+                ) from error
+        else:
+            return
 
 
 def _cause(error: RayError) -> GraftworkError:

@@ -137,7 +137,7 @@ class Stream:
             self._connected = True
         self._begin()
         characters = 0
-        for summary, arrays in pool.over_pool(self._groups, function, self._workers):
+        for summary, arrays in pool.over_pool(self._groups, function):
             characters += summary.characters
             tally = self.tallies[summary.corpus]
             tally.add(summary.documents, summary.digest, summary.broken)
