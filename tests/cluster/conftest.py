@@ -20,6 +20,19 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).resolve().parent
 VARIABLE = "GRAFTWORK_TEST_CLUSTER"
+# Custom resources that the manifests use and the cluster may lack. A definition that takes any
+# field shows whether `kubectl apply` finds our kinds, versions and scopes; their owners' schemas
+# are not part of this repository. Group, version, kind, plural, scope:
+KINDS = (
+    ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors", "Namespaced"),
+    ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules", "Namespaced"),
+    ("kueue.x-k8s.io", "v1beta1", "ResourceFlavor", "resourceflavors", "Cluster"),
+    ("kueue.x-k8s.io", "v1beta1", "ClusterQueue", "clusterqueues", "Cluster"),
+    ("kueue.x-k8s.io", "v1beta1", "LocalQueue", "localqueues", "Namespaced"),
+    ("karpenter.sh", "v1", "NodePool", "nodepools", "Cluster"),
+    ("karpenter.k8s.aws", "v1", "EC2NodeClass", "ec2nodeclasses", "Cluster"),
+    ("cloud.google.com", "v1", "ComputeClass", "computeclasses", "Cluster"),
+)
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 Json = dict[str, Any]
@@ -87,6 +100,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Cluster:
     settings = yaml.safe_load(Path(os.environ[VARIABLE]).read_text(encoding="utf-8"))
     return Cluster(**settings)
+
+
+@pytest.fixture(scope="session")
+def custom_resources(cluster: Cluster) -> Iterator[None]:
+    """The kinds of KINDS, defined as long as the tests last where the cluster has them not."""
+    there = {one["metadata"]["name"] for one in cluster.objects("crd")}
+    lacking = [one for one in map(_definition, KINDS) if one["metadata"]["name"] not in there]
+    names = [f"crd/{one['metadata']['name']}" for one in lacking]
+    if lacking:
+        cluster.apply(*lacking)
+        cluster.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
+    yield
+    if lacking:
+        cluster.kubectl("delete", "--ignore-not-found", *names)
+
+
+def _definition(one: tuple[str, str, str, str, str]) -> Json:
+    group, version, kind, plural, scope = one
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": scope,
+            "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural},
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
 
 
 @pytest.fixture(scope="session")
