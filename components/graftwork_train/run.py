@@ -81,6 +81,11 @@ class Inputs:
         return found
 
 
+def import_stage(kind: str) -> None:
+    """Import the module that performs stages of this kind, and no other."""
+    importlib.import_module(f"graftwork_train.stages.{MODULES.get(kind, kind)}")
+
+
 def load(path: str) -> Step:
     """Read a step file.
 
@@ -114,7 +119,7 @@ def execute(step: Step, store: Store) -> Record:
     Raises:
         GraftworkError: the stage failed for a reason that the user can help.
     """
-    importlib.import_module(f"graftwork_train.stages.{MODULES.get(step.spec.kind, step.spec.kind)}")
+    import_stage(step.spec.kind)
     inputs = Inputs(step, store)
     out, scratch = store.staging(step.uri), store.scratch(step.uri)
     job = Job(step=step, out=out, scratch=scratch, fetch=inputs.fetch, missing=inputs.missing)

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from graftwork.progress import emit
+from graftwork.spawn import Process, spawn
 from graftwork.step import Step
 from graftwork.store.lease import Lease
 
@@ -43,15 +43,7 @@ def run_child(step: Step, lease: Lease) -> int:
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
         path = Path(folder) / "step.json"
         path.write_text(step.dumps(), encoding="utf-8")
-        child = subprocess.Popen(
-            [sys.executable, "-m", "graftwork_train.run", str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-            pass_fds=() if lease.handle is None else (lease.handle,),
-            env={**os.environ, "GRAFTWORK_STARTED": repr(time.time())},
-        )
+        child = spawn(step, path, lease)
         assert child.stdout is not None  # it is a pipe, as was asked for
         copier = _copy(child.stdout, step.name)
         try:
@@ -65,7 +57,7 @@ def run_child(step: Step, lease: Lease) -> int:
     return code
 
 
-def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
+def end_group(child: Process, grace: float = GRACE_SECONDS) -> None:
     """End a child that leads a process group, and everything it started."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGTERM)

@@ -1,0 +1,116 @@
+"""Starting a step's training process: a new one, or a fork of a warm one (`graftwork_train.warm`).
+
+Either way it leads a process group of its own, and holds the lease as long as it lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Protocol
+
+from graftwork.step import Step
+from graftwork.store.lease import Lease
+
+# Names the socket of the run's warm process.
+VARIABLE = "GRAFTWORK_WARM"
+# Stages that import neither torch nor Ray Train: they start as fast by themselves.
+COLD = frozenset({"select", "prepare", "compare"})
+LENGTH_BYTES = 8
+
+
+class Process(Protocol):
+    """A process that leads a group; the part of `subprocess.Popen` that we need."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs; negative where a signal ended it."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+
+
+def spawn(step: Step, path: Path, lease: Lease) -> Process:
+    """Start `graftwork_train.run` on the step file, by the warm process if the run has one."""
+    environment = {**os.environ, "GRAFTWORK_STARTED": repr(time.time())}
+    warm = environment.pop(VARIABLE, None)
+    if warm and step.spec.kind not in COLD:
+        try:
+            return Forked(warm, path, lease, environment)
+        except OSError:
+            pass  # it did not survive its imports, or was ended: a new process does as well
+    return subprocess.Popen(
+        [sys.executable, "-m", "graftwork_train.run", str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        pass_fds=() if lease.handle is None else (lease.handle,),
+        env=environment,
+    )
+
+
+class Forked:
+    """A fork of the warm process, which tells us how it ends."""
+
+    def __init__(self, warm: str, path: Path, lease: Lease, environment: dict[str, str]) -> None:
+        self._code: int | None = None
+        self._server = socket.socket(socket.AF_UNIX)
+        try:
+            self._server.connect(warm)
+            read, write = os.pipe()
+            self.stdout: IO[bytes] | None = os.fdopen(read, "rb")
+            self._ask(write, lease, path, environment)
+            self._replies = self._server.makefile("rb")
+            self.pid = int(self._reply())
+        except OSError:
+            self._server.close()
+            raise
+
+    def _ask(self, output: int, lease: Lease, path: Path, environment: dict[str, str]) -> None:
+        request = {"arguments": [str(path)], "environment": environment, "folder": os.getcwd()}
+        text = json.dumps(request).encode()
+        handles = [output] if lease.handle is None else [output, lease.handle]
+        try:
+            socket.send_fds(self._server, [len(text).to_bytes(LENGTH_BYTES)], handles)
+            self._server.sendall(text)
+        finally:
+            os.close(output)
+
+    def _reply(self) -> bytes:
+        line = self._replies.readline()
+        if not line:
+            raise ConnectionResetError("the warm process has ended")
+        return line
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        try:
+            return self.wait(timeout=0.001)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code; the end of the warm process is the end of its forks."""
+        if self._code is None:
+            self._server.settimeout(timeout)
+            try:
+                self._code = int(self._reply())
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("graftwork_train.run", timeout or 0) from None
+            except ConnectionResetError:
+                self._code = -signal.SIGKILL
+            self._server.close()
+        return self._code
