@@ -117,20 +117,17 @@ def make_plan(
     work = job.step.work
     if work is None:
         raise AssertionError("the plan gives every training step its work")
-    data = job.artifact("data").path.resolve()
-    shards = TokenShards.open(data)
-    _check_data(shards, "data", vocab, longest, work.context)
-    replay = getattr(word, "replay", None)
-    older = _replay(job, replay, vocab, longest, work.context)
+    replay: Replay | None = getattr(word, "replay", None)
+    data = _tokens(job, "data", vocab, longest, work.context)
+    older = _tokens(job, "replay.data", vocab, longest, work.context) if replay else None
     replayed = round(replay.share * work.sequences) if replay else 0
-    steps = _steps(work.steps, work.epochs, shards.total("train"), work.sequences - replayed)
     pool = job.step.pool
     _check_batch(work.sequences, replayed, pool.workers, replay)
+    total = TokenShards.open(data).total("train")
+    steps = _steps(work.steps, work.epochs, total, work.sequences - replayed)
     gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
     per_worker = work.sequences // pool.workers
     automatic = micro_batch(architecture, vocab, work.context, per_worker, _memory(job, gpu), gpu)
-    cursor = start.cursor.get(job.step.one("data").fingerprint, 0)
-    goes_on = not isinstance(word, Continue) or word.data_cursor == "continue"
     return Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
@@ -146,21 +143,16 @@ def make_plan(
         context=work.context,
         data=data,
         replay=older,
-        cursor=cursor if goes_on else 0,
+        cursor=_cursor(job, word, start),
         flops_per_token=architecture.flops_per_token(vocab, work.context, density=density),
         scratch=job.scratch.resolve(),
     )
 
 
-def _replay(job: Job, replay: Replay | None, vocab: int, longest: int, context: int) -> Path | None:
-    if replay is None:
-        return None
-    path = job.artifact("replay.data").path.resolve()
-    _check_data(TokenShards.open(path), "replay.data", vocab, longest, context)
-    return path
-
-
-def _check_data(shards: TokenShards, role: str, vocab: int, longest: int, context: int) -> None:
+def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> Path:
+    """The folder of an input of tokens that fits the model and the plan."""
+    folder = job.artifact(role).path.resolve()
+    shards = TokenShards.open(folder)
     if not shards.total("train"):
         raise RunError(
             f"{role}: the tokens hold no sequence to train on",
@@ -181,6 +173,14 @@ def _check_data(shards: TokenShards, role: str, vocab: int, longest: int, contex
             f"{role}: sequences have {shards.context} tokens, the model was made for {longest}",
             f"Prepare the data with a context of at most {longest}.",
         )
+    return folder
+
+
+def _cursor(job: Job, word: Training, start: Start) -> int:
+    """Sequences of this stage's data that were consumed before."""
+    if isinstance(word, Continue) and word.data_cursor == "restart":
+        return 0
+    return start.cursor.get(job.step.one("data").fingerprint, 0)
 
 
 def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) -> int:
