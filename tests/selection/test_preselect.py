@@ -42,16 +42,25 @@ def test_a_missing_loss_gives_no_score():
 
 def test_positives_and_negatives_are_equally_many_and_the_extremes():
     strength = np.array([1.0, 0.5, 1.0, 0.0, 0.2, np.nan, 0.9, 1.0])
-    positive, negative = preselect._extremes(strength)
+    positive, negative = preselect._extremes(strength, None)
     assert (positive.tolist(), negative.tolist()) == ([0, 2, 7], [3, 4, 1])
-    positive, negative = preselect._extremes(np.array([1.0, 1.0, 1.0, 0.1]))
+    positive, negative = preselect._extremes(np.array([1.0, 1.0, 1.0, 0.1]), None)
     assert (positive.tolist(), negative.tolist()) == ([0], [3])
 
 
 @pytest.mark.parametrize("strength", [[0.5, 0.2, np.nan], [1.0, 1.0], [np.nan]])
 def test_without_both_extremes_there_is_nothing_to_learn(strength):
     with pytest.raises(RunError, match="ranks all models in their order"):
-        preselect._extremes(np.array(strength))
+        preselect._extremes(np.array(strength), None)
+
+
+def test_a_ladder_breaks_ties_by_the_fall_of_the_loss():
+    strength = np.array([1.0, 1.0, np.nan, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    gain = np.array([3.0, 1.0, 9.0, 8.0, 2.0, 7.0, 4.0, 6.0, 5.0])
+    positive, negative = preselect._extremes(strength, gain)
+    assert (positive.tolist(), negative.tolist()) == ([3, 5], [1, 4])
+    positive, negative = preselect._extremes(np.array([0.5, 1.0, 0.0, 1.0]), np.array([9, 1, 2, 3]))
+    assert (positive.tolist(), negative.tolist()) == ([3, 1], [2, 0])
 
 
 def test_the_classifier_tells_separable_texts_apart():

@@ -14,7 +14,9 @@ Shapes: losses float64 (documents, models), scores float32 (documents,).
 Differs from the paper:
 - Its six models are Llamas of 7B to 65B, ordered by benchmarks. Here the spec names models in
   their order, or the stage trains a ladder of tiny byte-level models of growing budgets on
-  documents that are not scored.
+  documents that are not scored. On clean text nearly every document ranks a ladder in order, so
+  ties of S are then broken by the fall of the loss per character from the first rung to the last,
+  and positives and negatives are at least a quarter of the scored documents each.
 - Each model reads the first 512 characters of a document, not windows over all of it.
 - fastText is replaced by a linear classifier of our own (`data/scoring/linear.py`) with fastText's
   parameters of the paper (rate 0.1, 3 epochs, runs of 2 words), an AdaGrad step, no embeddings.
@@ -44,6 +46,7 @@ from graftwork_train.nn import load_model
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
 _Losses = npt.NDArray[np.float64]
+_Places = npt.NDArray[np.int64]
 
 
 @select.register
@@ -61,7 +64,8 @@ def preselect(method: PreSelect, documents: Stream, context: Context) -> Verdict
         else _of_ladder(method, examined, context)
     )
     strength = concordance(losses)
-    positive, negative = _extremes(strength)
+    gain = None if method.models else _gain(losses, examined)
+    positive, negative = _extremes(strength, gain)
     texts = [examined.scored[place] for place in np.concatenate([positive, negative])]
     labels = np.arange(len(texts)) < len(positive)
     recipe = Recipe(method.epochs, method.learning_rate, method.word_ngrams, context.seed)
@@ -74,6 +78,7 @@ def preselect(method: PreSelect, documents: Stream, context: Context) -> Verdict
     metrics = {
         "scored": float(np.sum(~np.isnan(strength))),
         "positives": float(len(positive)),
+        "in_order": float(np.nanmean(np.where(np.isnan(strength), np.nan, strength == 1))),
         "predictive_strength": float(np.nanmean(strength)),
         "classifier_accuracy": classifier.accuracy,
         "threshold": float(scores[best[-1]]),
@@ -124,22 +129,35 @@ def _bytes(text: str) -> npt.NDArray[np.int64]:
     return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
 
 
-def _extremes(
-    strength: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions of the positives (S = 1) and of as many negatives (lowest S)."""
-    positive = np.flatnonzero(strength == 1)
-    others = np.flatnonzero(strength < 1)
-    count = min(len(positive), len(others))
+def _gain(losses: _Losses, examined: Examined) -> _Losses:
+    """Fall of the loss per character from the first rung to the last: float64 (documents,)."""
+    characters = np.array([len(text[:READ_CHARACTERS]) for text in examined.scored])
+    gain: _Losses = (losses[:, 0] - losses[:, -1]) / characters
+    return gain
+
+
+def _extremes(strength: _Losses, gain: _Losses | None) -> tuple[_Places, _Places]:
+    """Positions of the positives (S = 1) and of as many negatives (lowest S).
+
+    With `gain`, which breaks ties of S, they are at least a quarter of the documents each.
+    """
+    read = np.flatnonzero(~np.isnan(strength))
+    first = strength[read]
+    second = np.zeros(len(read)) if gain is None else gain[read]
+    positives = int((first == 1).sum())
+    count = min(positives, len(read) - positives)
+    if gain is not None:
+        count = max(count, len(read) // 4)
     if not count:
-        what = "no document" if not len(positive) else "every document"
+        what = "every document" if positives else "no document"
         raise RunError(
-            f"{what} of the {np.sum(~np.isnan(strength)):,} scored ones ranks all models in their "
-            f"order, so there is nothing to tell apart",
-            "Check that 'models' goes from the worst to the best; raise 'sample', or 'ladder'.",
+            f"{what} of the {len(read):,} scored ones ranks all models in their order, so there "
+            f"is nothing to tell apart",
+            "Check that 'models' goes from the worst to the best, or raise 'sample'.",
         )
-    lowest = others[np.argsort(strength[others], kind="stable")]
-    return positive[:count], lowest[:count]
+    # lexsort is stable: what is equal in both stays in the order of the documents' hashes.
+    best, worst = np.lexsort((-second, -first)), np.lexsort((second, first))
+    return read[best[:count]], read[worst[:count]]
 
 
 def _table(method: PreSelect, losses: _Losses, examined: Examined) -> dict[str, Any]:
