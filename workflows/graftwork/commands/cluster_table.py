@@ -24,6 +24,11 @@ def _run_id(parser: argparse.ArgumentParser) -> None:
     _server(parser)
 
 
+def _images(parser: argparse.ArgumentParser) -> None:
+    add_spec(parser)
+    add_json(parser, "the images")
+
+
 def _submit(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     _server(parser)
@@ -60,6 +65,14 @@ def _gc(parser: argparse.ArgumentParser) -> None:
 
 
 CLUSTER_COMMANDS = (
+    Command(
+        "images",
+        "list the container images that a spec's pods use",
+        "Print the images that a compile would use, with the steps that use them, and warn of "
+        "those that are not pinned by a digest.",
+        "graftwork images spec.yaml\ngraftwork images spec.yaml -f prod.yaml --json",
+        _images,
+    ),
     Command(
         "submit",
         "run a spec on a cluster",

@@ -31,6 +31,12 @@ class Command:
 def add_spec(parser: argparse.ArgumentParser) -> None:
     """The spec, its overlays and `--set`."""
     spec = parser.add_argument("spec", help="the spec, a YAML file; - reads standard input")
+    # shtab reads this attribute: files are offered where a path is due.
+    spec.complete = _FILES  # type: ignore[attr-defined]
+    _add_overlays(parser)
+
+
+def _add_overlays(parser: argparse.ArgumentParser) -> None:
     overlay = parser.add_argument(
         "-f",
         "--file",
@@ -39,9 +45,7 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="lay this YAML file over the spec; may be repeated",
     )
-    for argument in (spec, overlay):
-        # shtab reads this attribute: files are offered where a path is due.
-        argument.complete = _FILES  # type: ignore[attr-defined]
+    overlay.complete = _FILES  # type: ignore[attr-defined]
     parser.add_argument(
         "--set",
         action="append",
@@ -86,6 +90,16 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 def _compile(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     _output(parser, "where to write it; default: standard output")
+
+
+def _diff(parser: argparse.ArgumentParser) -> None:
+    for name in ("old", "new"):
+        text = f"the {name} version of the spec; /dev/null stands for none"
+        argument = parser.add_argument(name, metavar=name.upper(), help=text)
+        argument.complete = _FILES  # type: ignore[attr-defined]
+    _add_overlays(parser)
+    _output(parser, "where to write it; default: standard output")
+    add_json(parser, "the steps that differ, and how,")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +156,17 @@ COMMANDS = (
         "graftwork compile spec.yaml -o spec.ir.yaml\n"
         "graftwork compile spec.yaml -f prod.yaml --set pools.a100.workers=2 -o prod.ir.yaml",
         _compile,
+    ),
+    Command(
+        "diff",
+        "show what differs between two versions of a spec",
+        "Compare two plans: which stages are new, gone, made anew, or only run elsewhere, what "
+        "they cost before and after, and how the compiled pipeline differs. Prints Markdown, for "
+        "a comment on a change under review. Overlays and --set apply to both versions.",
+        "graftwork diff main/spec.yaml spec.yaml\n"
+        "graftwork diff /dev/null spec.yaml -o comment.md\n"
+        "graftwork diff main/spec.yaml spec.yaml -f prod.yaml --json",
+        _diff,
     ),
     Command(
         "run",
