@@ -133,7 +133,7 @@ def _write(stream: Stream, verdicts: Verdicts, out: Path) -> _Write:
 
 def _reasons(counts: Counter[str], total: int) -> dict[str, Any]:
     rows = [[reason, count, f"{count / total:.1%}"] for reason, count in counts.most_common()]
-    return {"title": "What became of the documents", "columns": ["", "documents", "share"],
+    return {"title": "What became of the documents", "columns": ["result", "documents", "share"],
             "rows": rows}  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _domains(domains: dict[str, Counter[bool]]) -> dict[str, Any]:
 
 def _excerpts(examples: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
     rows = [[reason, name, text] for reason in sorted(examples) for name, text in examples[reason]]
-    return {"title": "Examples", "columns": ["", "document", "its beginning"], "rows": rows}
+    return {"title": "Examples", "columns": ["result", "document", "its beginning"], "rows": rows}
 
 
 def _excerpt(text: str) -> str:

@@ -7,14 +7,16 @@ fastText (Joulin et al. 2016, arXiv:1607.01759) for two classes, with the factor
 into embeddings left out, which a linear model of two classes does not need. Training is by
 example, several epochs, with a rate that falls to 0; every feature has its own step (AdaGrad),
 because fastText's plain steps hardly move weights where examples are thousands and not millions.
-At the end logits are scaled, on a tenth of the examples that was not trained on, so that the
-probabilities mean what they say; that changes no rank.
+At the end logits are scaled, on examples that were not trained on, so that the probabilities mean
+what they say; that changes no rank. Those are a tenth of many examples, and of few all of them,
+each judged by one of five further models that has not seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +24,8 @@ import numpy.typing as npt
 from graftwork_train.data.scoring.hashing import Offsets, ngram_hashes, word_hashes
 
 BUCKETS = 2**20
-# Every so many-th example is kept out of training, to judge and scale by.
-KEPT_OUT = 10
+# From MANY examples on, every tenth is kept out of training; below, each of the folds in turn.
+MANY, KEPT_OUT, FOLDS = 2000, 10, 5
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
@@ -92,34 +94,51 @@ def train(texts: Sequence[str], labels: Labels, recipe: Recipe) -> Linear:
         recipe: Epochs, rate, features, and the seed of the order.
     """
     flat, offsets = features(texts, recipe.word_ngrams)
+    order = np.random.default_rng(recipe.seed).permutation(len(texts))
+    bags = _bags(flat, offsets)
+    logits = np.full(len(texts), np.nan)
+    for judged in [order[::KEPT_OUT]] if len(texts) >= MANY else np.array_split(order, FOLDS):
+        weights, bias = _fit(bags, labels, np.setdiff1d(order, judged), recipe)
+        logits[judged] = (_means(weights, flat, offsets) + bias)[judged]
+    if len(texts) < MANY:
+        weights, bias = _fit(bags, labels, order, recipe)
+    known = ~np.isnan(logits)
+    scale, shift = _calibrated(logits[known], labels[known])
+    accuracy = float(np.mean((scale * logits[known] + shift > 0) == labels[known]))
+    weights = (weights * scale).astype(np.float32)
+    return Linear(weights, bias * scale + shift, recipe.word_ngrams, accuracy)
+
+
+def _bags(flat: Buckets, offsets: Offsets) -> list[tuple[Buckets, Floats]]:
+    """For each text its different features and their shares, which add up to 1."""
+    bags = []
+    for start, stop in pairwise(offsets.tolist()):
+        unique, counts = np.unique(flat[start:stop], return_counts=True)
+        bags.append((unique, (counts / max(stop - start, 1)).astype(np.float32)))
+    return bags
+
+
+def _fit(
+    bags: Sequence[tuple[Buckets, Floats]], labels: Labels, taught: Buckets, recipe: Recipe
+) -> tuple[Floats, float]:
+    """Weights and bias after all epochs over the examples at the positions `taught`."""
     generator = np.random.default_rng(recipe.seed)
-    order = generator.permutation(len(texts))
-    judged = order[::KEPT_OUT] if len(texts) >= 2 * KEPT_OUT else order
-    taught = np.setdiff1d(order, judged, assume_unique=True) if len(judged) < len(order) else order
     weights = np.zeros(BUCKETS, np.float32)
     squares = np.full(BUCKETS, 1e-12, np.float32)
     bias, bias_square = 0.0, 1e-12
     done, total = 0, recipe.epochs * len(taught)
     for _ in range(recipe.epochs):
         for one in generator.permutation(taught):
-            ids = flat[offsets[one] : offsets[one + 1]]
+            unique, share = bags[one]
             rate = recipe.rate * (1 - done / total)
             done += 1
-            if not len(ids):
-                continue
-            unique, counts = np.unique(ids, return_counts=True)
-            share = (counts / len(ids)).astype(np.float32)
             slope = float(_sigmoid(weights[unique] @ share + bias)) - float(labels[one])
             gradient = slope * share
             squares[unique] += gradient * gradient
             weights[unique] -= rate * gradient / np.sqrt(squares[unique])
             bias_square += slope * slope
             bias -= rate * slope / bias_square**0.5
-    logits = _means(weights, flat, offsets) + bias
-    scale, shift = _calibrated(logits[judged], labels[judged])
-    accuracy = float(np.mean((scale * logits[judged] + shift > 0) == labels[judged]))
-    weights = (weights * scale).astype(np.float32)
-    return Linear(weights, bias * scale + shift, recipe.word_ngrams, accuracy)
+    return weights, bias
 
 
 def _means(weights: Floats, flat: Buckets, offsets: Offsets) -> Doubles:
