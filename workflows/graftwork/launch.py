@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from graftwork.artifact import Record
 from graftwork.child import Stopped, run_child, stoppable
 from graftwork.errors import GraftworkError, RunError, UsageError
+from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.progress import emit
-from graftwork.report import CURVE, SUMMARY, read_files, stage_html, stage_markdown
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
@@ -212,13 +212,19 @@ def publish(
     report: Output,
     summary: Output,
 ) -> None:
-    """Fill KFP's outputs: the record, its metrics, and a page for people."""
+    """Fill KFP's outputs: the record, its metrics, and a page for people.
+
+    A local run has a report of its own and throws KFP's files away, so it gets no pages.
+    """
     _write(record.path, made.model_dump_json(indent=1))
     for name, value in made.metrics.items():
         metrics.log_metric(name, value)
-    files = read_files(store.peek(step.uri, (CURVE, SUMMARY)))
-    _write(report.path, stage_html(made, files))
-    _write(summary.path, stage_markdown(made, files))
+    if PROGRESS in os.environ:
+        return
+    pages = importlib.import_module("graftwork.report")
+    files = pages.read_files(store.peek(step.uri, (pages.CURVE, pages.SUMMARY)))
+    _write(report.path, pages.stage_html(made, files))
+    _write(summary.path, pages.stage_markdown(made, files))
 
 
 def _skip(step: Step, store: Store, reason: str, outputs: tuple[Output, ...]) -> str:

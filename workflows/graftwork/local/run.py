@@ -160,7 +160,8 @@ class Runner:
     def __init__(self, plan: Plan, store: Store, folder: Path, name: str) -> None:
         self.plan, self.store, self.folder, self.name = plan, store, folder, name
         steps = ((planned.step.name, planned.step.spec.kind) for planned in plan.steps)
-        self._warm: str | None = None
+        # For sockets, whose paths are short by law; the run's folder may lie deep.
+        self.short = Path(tempfile.mkdtemp(prefix="graftwork-"))
         self.watch = Watch.of(folder / "progress.jsonl", steps)
         self.environment = {
             **os.environ,
@@ -202,10 +203,11 @@ class Runner:
         return pending
 
     def _start_ray(self, names: Sequence[str]) -> None:
+        """Start Ray, if a pool asks for more than one worker and none is named in RAY_ADDRESS."""
         workers = max(self.plan[name].step.pool.workers for name in names)
         if workers > 1 and not self.environment.get("RAY_ADDRESS"):
-            address = ray_head.start(self.folder, workers, self.environment)
-            self.environment["RAY_ADDRESS"] = address
+            log = self.folder / "ray.log"
+            self.environment |= ray_head.start(log, self.short / "ray", workers, self.environment)
 
     def _start_warm(self, names: Sequence[str]) -> None:
         """Start a process to fork from, where that saves more imports than it costs.
@@ -216,11 +218,10 @@ class Runner:
         kinds = dict.fromkeys(one.spec.kind for one in steps if one.spec.kind not in spawn.COLD)
         several = sum(one.spec.kind in kinds for one in steps) > 1
         on_cpus = not any(one.pool.gpus_per_worker for one in steps)
-        if self._warm is not None or not (several and on_cpus and sys.platform == "linux"):
+        known = spawn.VARIABLE in self.environment
+        if known or not (several and on_cpus and sys.platform == "linux"):
             return
-        # The path of a socket is short by law, and the run's folder may lie deep.
-        self._warm = tempfile.mkdtemp(prefix="graftwork-")
-        path = f"{self._warm}/warm"
+        path = str(self.short / "warm")
         with (self.folder / "warm.log").open("ab") as log:
             subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "graftwork_train.warm", path, *kinds],
@@ -235,9 +236,8 @@ class Runner:
     def close(self) -> None:
         """End whatever the run has started, and take its temporary files away."""
         processes.sweep(self.name)
-        for folder in (self._warm, self.folder / KFP):
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.short, self.folder / KFP):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _pipeline(self, names: Sequence[str], display: Display) -> None:
         with explained(str(self.folder)):
