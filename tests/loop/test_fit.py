@@ -274,3 +274,12 @@ def test_a_killed_process_goes_on_to_the_same_bits(make_job, word, tmp_path):
         assert in_a_process(killed, tmp_path, kill_at).returncode == -signal.SIGKILL
     assert in_a_process(killed, tmp_path, 0).returncode == 0
     assert equal(straight.out, killed.out)
+
+
+@pytest.mark.slow
+# torch's compiler looks at gradients of tensors that have none, and warns of itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compiled_blocks_learn_the_same(make_job, word):
+    plain, compiled = make_job(word(), name="a"), make_job(word(compile=True), name="b")
+    expected, got = run(plain), run(compiled)
+    assert got.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-3)
