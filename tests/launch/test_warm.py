@@ -168,9 +168,13 @@ def test_without_the_warm_process_a_step_starts_by_itself(step, monkeypatch, tmp
     assert "was compiled as" in capfd.readouterr().out
 
 
-def test_a_warm_process_that_dies_takes_its_fork_with_it(step, warm, capfd):
-    warm("""
-        os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60)
-    """)
-    assert child.run_child(step, LEASE) == 128 + signal.SIGKILL
+def test_a_warm_process_that_dies_takes_its_fork_with_it(step, warm, tmp_path):
+    server = warm("time.sleep(60)")
+    path = tmp_path / "step.json"
+    path.write_text(step.dumps())
+    process = spawn.spawn(step, path, LEASE)
+    server.kill()
+    assert process.wait(timeout=10) == -signal.SIGKILL
+    process.stdout.close()
+    child.end_group(process)
+    assert gone(process.pid)

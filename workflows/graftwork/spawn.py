@@ -5,6 +5,7 @@ Either way it leads a process group of its own, and holds the lease as long as i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -67,17 +68,15 @@ class Forked:
 
     def __init__(self, warm: str, path: Path, lease: Lease, environment: dict[str, str]) -> None:
         self._code: int | None = None
-        self._server = socket.socket(socket.AF_UNIX)
-        try:
+        with contextlib.ExitStack() as undo:
+            self._server = undo.enter_context(socket.socket(socket.AF_UNIX))
             self._server.connect(warm)
+            self._replies = undo.enter_context(self._server.makefile("rb"))
             read, write = os.pipe()
-            self.stdout: IO[bytes] | None = os.fdopen(read, "rb")
+            self.stdout: IO[bytes] | None = undo.enter_context(os.fdopen(read, "rb"))
             self._ask(write, lease, path, environment)
-            self._replies = self._server.makefile("rb")
             self.pid = int(self._reply())
-        except OSError:
-            self._server.close()
-            raise
+            undo.pop_all()
 
     def _ask(self, output: int, lease: Lease, path: Path, environment: dict[str, str]) -> None:
         request = {"arguments": [str(path)], "environment": environment, "folder": os.getcwd()}
@@ -112,5 +111,6 @@ class Forked:
                 raise subprocess.TimeoutExpired("graftwork_train.run", timeout or 0) from None
             except ConnectionResetError:
                 self._code = -signal.SIGKILL
+            self._replies.close()
             self._server.close()
         return self._code
