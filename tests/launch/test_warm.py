@@ -178,3 +178,19 @@ def test_a_warm_process_that_dies_takes_its_fork_with_it(step, warm, tmp_path):
     process.stdout.close()
     child.end_group(process)
     assert gone(process.pid)
+
+
+def test_a_fork_is_asked_to_end_before_it_is_made_to(step, warm, tmp_path, capfd):
+    warm("""
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))
+        print("ready", flush=True)
+        time.sleep(60)
+    """)
+    path = tmp_path / "step.json"
+    path.write_text(step.dumps())
+    process = spawn.spawn(step, path, LEASE)
+    assert process.stdout.readline() == b"ready\n"
+    assert process.poll() is None
+    child.end_group(process)
+    assert process.poll() == 3
+    process.stdout.close()

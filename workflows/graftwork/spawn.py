@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -71,7 +72,8 @@ class Forked:
         with contextlib.ExitStack() as undo:
             self._server = undo.enter_context(socket.socket(socket.AF_UNIX))
             self._server.connect(warm)
-            self._replies = undo.enter_context(self._server.makefile("rb"))
+            # Unbuffered, so that a reply which is there shows in `select`.
+            self._replies = undo.enter_context(self._server.makefile("rb", buffering=0))
             read, write = os.pipe()
             self.stdout: IO[bytes] | None = undo.enter_context(os.fdopen(read, "rb"))
             self._ask(write, lease, path, environment)
@@ -97,18 +99,18 @@ class Forked:
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
         try:
-            return self.wait(timeout=0.001)
+            return self.wait(timeout=0)
         except subprocess.TimeoutExpired:
             return None
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the exit code; the end of the warm process is the end of its forks."""
         if self._code is None:
-            self._server.settimeout(timeout)
+            ready, _, _ = select.select([self._server], [], [], timeout)
+            if not ready:
+                raise subprocess.TimeoutExpired("graftwork_train.run", timeout or 0)
             try:
                 self._code = int(self._reply())
-            except TimeoutError:
-                raise subprocess.TimeoutExpired("graftwork_train.run", timeout or 0) from None
             except ConnectionResetError:
                 self._code = -signal.SIGKILL
             self._replies.close()
