@@ -23,7 +23,7 @@ import re
 import string
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 
@@ -133,7 +133,9 @@ def _classifier(method: Heuristics, documents: Stream, context: Context) -> Line
     """Learn to tell other domains (True, bad) from the good one."""
     by_domain = sample_by_domain(documents, QUALITY_SAMPLE)
     good = by_domain.pop(method.good_domain, [])
-    bad = [text for texts in by_domain.values() for text in texts]
+    # Round after round one text of each other domain, so that none of them dominates.
+    rounds = zip_longest(*by_domain.values())
+    bad = [text for texts in rounds for text in texts if text is not None]
     if not good or not bad:
         present = ", ".join([*([method.good_domain] if good else []), *by_domain])
         raise RunError(
@@ -141,5 +143,7 @@ def _classifier(method: Heuristics, documents: Stream, context: Context) -> Line
             f"there are only {present}",
             "Set 'good_domain' to one of several domains, or leave 'quality' out.",
         )
-    labels = np.array([False] * len(good) + [True] * len(bad))
-    return train(good + bad, labels, Recipe(seed=context.seed))
+    # As many of either, so that a score above one half says "bad" whatever the domains' sizes.
+    count = min(len(good), len(bad))
+    labels = np.arange(2 * count) >= count
+    return train(good[:count] + bad[:count], labels, Recipe(seed=context.seed))
