@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --
 RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-all check lint types layers format goldens docs bench constraints clean
+.PHONY: help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,13 +34,19 @@ test-slow: $(VENV)/.dev ## Run the tests that take minutes.
 
 test-all: test test-slow ## Run both.
 
+test-cluster: $(VENV)/.dev ## Run the tests on a cluster; tests/cluster/README.md says which.
+	$(RUN_ENV) $(BIN)/pytest -m cluster $(ARGS)
+
+images: ## Build the container images, with docker, podman or buildah.
+	images/build
+
 check: lint types layers ## Run every static check.
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
-	$(BIN)/yamllint --strict specs
+	$(BIN)/yamllint --strict specs manifests .github
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
