@@ -10,8 +10,10 @@ at its end, its exit code, a line each.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import select
@@ -19,7 +21,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from graftwork_train.run import import_stage, main
 
@@ -38,18 +40,15 @@ class Request:
     lease: int | None
 
 
-def serve(path: str, kinds: list[str]) -> int:
-    """Import the stages, then fork for every request until we are ended.
-
-    Returns:
-        In a forked child only: its exit code.
-    """
+def serve(path: str, kinds: list[str]) -> NoReturn:
+    """Import the stages, then fork for every request until we are ended."""
     # Whoever asks while we import waits in the queue of the socket.
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(path)
         door.listen()
         for kind in kinds:
             import_stage(kind)
+        gc.freeze()  # nor shall the collector of a child touch what it shares
         ended, wake = socket.socketpair()
         ended.setblocking(False)
         wake.setblocking(False)
@@ -63,7 +62,7 @@ def serve(path: str, kinds: list[str]) -> int:
                 if child == 0:
                     for descriptor in (door, connection, ended, wake):
                         descriptor.close()
-                    return become(request)
+                    finish(become(request))
                 _follow(child, request, connection, ended)
 
 
@@ -90,6 +89,18 @@ def become(request: Request) -> int:
     os.environ.update(request.environment)
     os.chdir(request.folder)
     return main(request.arguments)
+
+
+def finish(code: int) -> NoReturn:
+    """In the child: end at once, after what was left to be done at the end.
+
+    To take the interpreter down in good order would touch every object, and so copy every page
+    that the child shares with its parent: two seconds for nothing.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _follow(child: int, request: Request, connection: socket.socket, ended: socket.socket) -> None:
@@ -128,4 +139,4 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     _end_with_parent()
-    sys.exit(serve(sys.argv[1], sys.argv[2:]))
+    serve(sys.argv[1], sys.argv[2:])

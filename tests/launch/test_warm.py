@@ -25,7 +25,7 @@ from graftwork_train import warm
 def main(arguments):
 {body}
 warm.main = main
-sys.exit(warm.serve(sys.argv[1], []))
+warm.serve(sys.argv[1], [])
 """
 
 
@@ -182,7 +182,7 @@ def test_a_warm_process_that_dies_takes_its_fork_with_it(step, warm, tmp_path):
 
 def test_a_fork_is_asked_to_end_before_it_is_made_to(step, warm, tmp_path, capfd):
     warm("""
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(3))
         print("ready", flush=True)
         time.sleep(60)
     """)
@@ -194,3 +194,14 @@ def test_a_fork_is_asked_to_end_before_it_is_made_to(step, warm, tmp_path, capfd
     child.end_group(process)
     assert process.poll() == 3
     process.stdout.close()
+
+
+def test_what_is_left_to_the_end_is_done_and_said(step, warm, capfd):
+    warm("""
+        import atexit
+        atexit.register(print, "at the end")
+        sys.stdout.write("no new line")
+        return 0
+    """)
+    assert child.run_child(step, LEASE) == 0
+    assert capfd.readouterr().out == "no new lineat the end\n"
