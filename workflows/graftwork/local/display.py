@@ -36,7 +36,7 @@ class Display(Protocol):
         """Begin."""
 
     def __exit__(self, *failure: object) -> None:
-        """End; what is shown last stays."""
+        """End."""
 
     def update(self, steps: Sequence[Status], touched: Sequence[Status]) -> None:
         """Show how the steps are; `touched` have changed."""
@@ -96,7 +96,7 @@ def details_of(status: Status) -> list[str]:
 
 
 class LiveTable:
-    """A table that is redrawn in place."""
+    """A table that is redrawn in place, and makes room for the table of results at the end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -105,6 +105,7 @@ class LiveTable:
             console=console,
             get_renderable=self._render,
             refresh_per_second=8,
+            transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -114,7 +115,6 @@ class LiveTable:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        # What stays on the screen is the table at the end; it leaves room for what comes after.
         self._live.stop()
 
     def update(self, steps: Sequence[Status], touched: Sequence[Status]) -> None:
