@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
@@ -10,6 +11,9 @@ from graftwork.plan.expand import Graph
 from graftwork.plan.model import Cost, Note, PlannedStep
 from graftwork.spec.stages import Compare
 from graftwork.units import format_number
+
+# Arms this close are most likely meant to be equal, and differ by the rounding to whole steps.
+_ROUNDING = 0.1
 
 
 def check_arms(graph: Graph, steps: Sequence[PlannedStep]) -> list[Note]:
@@ -50,6 +54,10 @@ def _amounts(
     return found
 
 
+def _percent_above(share: float) -> int:
+    return math.floor(100 * share) + 1
+
+
 def _unit(body: Compare) -> str:
     return "FLOPs" if body.at == "equal_flops" else "tokens"
 
@@ -76,8 +84,13 @@ def _apart(stage: str, body: Compare, amounts: list[tuple[str, float | None]]) -
         f"the arms are to be compared at equal {unit}, and with all they are made from they take "
         f"{listed} {unit}; that is further apart than the tolerance of {body.tolerance:.0%}"
     )
+    share = (by_arm[most] - by_arm[least]) / by_arm[most]
     remedy = (
-        f"Give the last training of {least!r} 'budget: flops of {body.arms[most]}', or write "
+        # Where a whole step is more than the tolerance, no budget comes closer.
+        f"If {least!r} has 'budget: flops of {body.arms[most]}' already, its steps are too few to "
+        f"come closer: train longer, or write 'tolerance: {_percent_above(share)}%'."
+        if share <= _ROUNDING and body.at == "equal_flops"
+        else f"Give the last training of {least!r} 'budget: flops of {body.arms[most]}', or write "
         f"'at: as_they_are'."
         if body.at == "equal_flops"
         else f"Train {least!r} on more tokens, or write 'at: as_they_are'."

@@ -71,7 +71,12 @@ def translate(error: ValidationError, root: Node) -> list[Problem]:
     """The problems behind a ValidationError of the whole workflow."""
     found: list[Problem] = []
     choices: dict[tuple[int | str, ...], list[tuple[ErrorDetails, Place]]] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    meant = {_meant(Place(root, d["loc"]), d) for d in details if d["type"] == "extra_forbidden"}
+    for detail in details:
+        if detail["type"] == "missing" and detail["loc"] in meant:
+            # The misspelt key is told with its remedy; that it is missing follows from it.
+            continue
         place = Place(root, detail["loc"])
         if place.choice is None:
             found.append(_problem(detail, place))
@@ -177,6 +182,12 @@ def _unknown(detail: ErrorDetails, place: Place) -> Problem:
     else:
         remedy = suggestion(name, allowed, "Known keys")
     return Problem(place.key_spot.where(place.key), what, remedy)
+
+
+def _meant(place: Place, detail: ErrorDetails) -> tuple[int | str, ...] | None:
+    """The place of the key that an unknown one seems to stand for."""
+    likely = near(str(place.keys[-1]), fields(place.model))
+    return (*detail["loc"][:-1], likely) if likely else None
 
 
 def _literal(detail: ErrorDetails, place: Place) -> Problem:
