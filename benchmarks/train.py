@@ -32,7 +32,7 @@ from graftwork_train.loop.step import Place
 from graftwork_train.loop.worker import Worker
 from graftwork_train.nn import Decoder
 
-VOCAB, CONTEXT, BATCH, EOS = 4096, 512, 16, 0
+VOCAB, CONTEXT, BATCH, EOS = 4096, 512, 8, 0
 MODELS = {
     "1M": {"layers": 4, "width": 96, "heads": 6, "kv_heads": 2, "ffn": 256},
     "10M": {"layers": 6, "width": 320, "heads": 10, "kv_heads": 2, "ffn": 896},
