@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -110,3 +111,57 @@ def test_a_killed_run_takes_its_processes_with_it(spec, root):
     while marked(name) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert marked(name) == []
+
+
+TRAINED = """\
+metadata: {name: tiny}
+storage: {root: ROOT}
+corpora: {web: {source: text, uri: CORPUS}}
+defaults: {training: {batch: 2 sequences}}
+stages:
+  tokens: {prepare: {from: web, context: 32}}
+  small: {train: {data: tokens, model: {layers: 1, width: 16, heads: 1}, budget: 3 steps}}
+"""
+MORE = (
+    "  other: {train: {data: tokens, model: {layers: 1, width: 16, heads: 2}, budget: 3 steps}}\n"
+)
+
+
+@pytest.mark.slow
+def test_a_fork_of_the_warm_process_trains_as_a_new_process_does(run, spec, root, tmp_path):
+    """One stage that trains starts by itself; of several, each is forked."""
+    text = TRAINED.replace("CORPUS", str(tmp_path / "corpus"))
+    models = []
+    for folder, more in ((root / "cold", ""), (root / "warm", MORE)):
+        spec.write_text(text.replace("ROOT", str(folder)) + more)
+        ended = run()
+        assert ended.code == 0, ended.err
+        started_warm = (Path(ended.result["logs"]).parent / "warm.log").exists()
+        assert started_warm == bool(more)
+        (model,) = folder.glob("small/*/model.safetensors")
+        models.append(model.read_bytes())
+    assert models[0] == models[1]
+
+
+@pytest.mark.slow
+def test_damage_that_only_a_reader_finds_is_repaired_within_the_run(
+    run, spec, root, tmp_path, monkeypatch
+):
+    """A large input passes the quick check; the stage that reads it finds the wrong digest."""
+    text = TRAINED.replace("CORPUS", str(tmp_path / "corpus")).replace("ROOT", str(root))
+    spec.write_text(text)
+    assert run().code == 0
+    (tokens,) = (root / "tokens").iterdir()
+    (data,) = tokens.glob("*.train.bin")
+    data.write_bytes(bytes(len(data.read_bytes())))
+    shutil.rmtree(root / "small")
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large/sitecustomize.py").write_text(
+        "from graftwork.store import artifacts\nartifacts.VERIFIED_BYTES = 0\n"
+    )
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", str(tmp_path / "large"))
+    ended = run()
+    assert ended.code == 0, ended.err
+    assert ended.states == {"tokens": "done", "small": "done"}
+    assert "has the digest" in ended.err
+    assert len(list((root / "tokens").glob("*.corrupt-*"))) == 1
