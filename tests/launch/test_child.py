@@ -102,3 +102,14 @@ def test_a_launcher_that_is_asked_to_end_ends_its_child_first(step, tmp_path):
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(timeout=30) == 128 + signal.SIGTERM
     assert gone(pid)
+
+
+def test_a_log_that_cannot_be_written_does_not_hold_the_stage_up(
+    step, program, tmp_path, monkeypatch, capfd
+):
+    program("for _ in range(2000): print('x' * 100)")
+    monkeypatch.setenv("GRAFTWORK_LOGS", str(tmp_path / "none"))
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "none/progress.jsonl"))
+    assert child.run_child(step, LEASE) == 0
+    progress.emit("done", step.name)
+    assert len(capfd.readouterr().out.splitlines()) == 2000

@@ -97,21 +97,29 @@ def stoppable() -> Iterator[None]:
 def _copy(source: IO[bytes], name: str) -> threading.Thread:
     """Pass the child's output through, and into `$GRAFTWORK_LOGS/<step>.log` where that is set."""
     folder = os.environ.get("GRAFTWORK_LOGS")
+    log = Path(folder) / f"{name}.log" if folder else None
 
     def copy() -> None:
-        with contextlib.ExitStack() as stack:
-            log = stack.enter_context(open(f"{folder}/{name}.log", "ab")) if folder else None
-            for line in stack.enter_context(source):
-                sys.stdout.buffer.write(line)
-                sys.stdout.buffer.flush()
-                if log is not None:
-                    log.write(line)
-                    log.flush()
+        with source:
+            for line in source:
+                # A disk that is full is told by the stage; its output must be read all the same,
+                # or it would wait for ever to write it.
+                with contextlib.suppress(OSError):
+                    sys.stdout.buffer.write(line)
+                    sys.stdout.buffer.flush()
+                with contextlib.suppress(OSError):
+                    _append(log, line)
 
     # A thread, since a daemon that the stage left behind would keep the pipe open for ever.
     thread = threading.Thread(target=copy, daemon=True, name="graftwork-output")
     thread.start()
     return thread
+
+
+def _append(log: Path | None, line: bytes) -> None:
+    if log is not None:
+        with log.open("ab") as file:
+            file.write(line)
 
 
 def _explain_signal(step: Step, number: int) -> None:

@@ -6,6 +6,7 @@ and where it is not set, nothing is written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -26,5 +27,6 @@ def emit(event: Event, step: str, **details: float | str | None) -> None:
         return
     line = json.dumps({"time": time.time(), "event": event, "step": step, **details})
     # One write of one short line to a file opened for appending is not torn by other writers.
-    with open(path, "a", encoding="utf-8") as file:
+    # Progress is for whoever looks on: a full disk must fail the stage's own work, not this.
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
         file.write(line + "\n")
