@@ -32,7 +32,7 @@ def _print(outcome: Outcome, machine: bool) -> None:
     if machine:
         result = {
             "exit_code": outcome.exit_code,
-            "report": str(outcome.report),
+            "report": str(outcome.report) if outcome.report else None,
             "logs": str(outcome.logs),
             "steps": as_json(outcome.steps, outcome.records),
         }
@@ -40,7 +40,8 @@ def _print(outcome: Outcome, machine: bool) -> None:
     else:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
         console.print(table(outcome.steps, outcome.records))
-        sys.stdout.write(f"report: {outcome.report}\n")
+        if outcome.report:
+            sys.stdout.write(f"report: {outcome.report}\n")
     if outcome.stopped:
         sys.stderr.write("interrupted; run the same command again to go on from here\n")
     elif outcome.failed is not None:

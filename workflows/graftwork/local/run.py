@@ -62,14 +62,14 @@ class Outcome:
         results: By step, the same for the report, with the records of those that are done.
         stopped: The signal that interrupted the run, or 0.
         logs: Folder of the run's logs.
-        report: The HTML report.
+        report: The HTML report; None where it could not be written.
     """
 
     steps: Sequence[Status]
     results: dict[str, Result]
     stopped: int
     logs: Path
-    report: Path
+    report: Path | None
 
     @property
     def failed(self) -> Status | None:
@@ -106,12 +106,15 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
     runner = Runner(plan, store, folder, name)
     stopped = 0
     try:
-        with stoppable(), display_for(options.stream) as display:
-            runner.run(display)
+        with stoppable():
+            try:
+                with display_for(options.stream) as display:
+                    runner.run(display)
+            finally:
+                runner.close()
     except Stopped as stop:
         stopped = stop.number
-    finally:
-        runner.close()
+        runner.close()  # again, in case that the signal came while it was at it
     statuses = runner.watch.finish(interrupted=bool(stopped))
     results = {
         planned.step.name: result_of(store, planned.step, status, folder / "logs")
@@ -126,10 +129,18 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
         spec_text=options.spec_text,
         command=options.command,
     )
-    page = report_path(store, plan.workflow)
-    with explained(str(page)):
-        write_report(run, page)
-    return Outcome(statuses, results, stopped, folder / "logs", page)
+    return Outcome(statuses, results, stopped, folder / "logs", _report(store, run, options.stream))
+
+
+def _report(store: Store, run: Run, stream: IO[str]) -> Path | None:
+    """Write the report; where it cannot be written, say so, and let the run's own end stand."""
+    page = report_path(store, run.metadata.name)
+    try:
+        with explained(str(page)):
+            return write_report(run, page)
+    except RunError as error:
+        stream.write(f"graftwork: the report could not be written: {error}\n")
+        return None
 
 
 def result_of(store: Store, step: Step, status: Status, logs: Path) -> Result:
