@@ -1,10 +1,10 @@
 """Our training loop against a bare PyTorch loop of one page, in tokens per second.
 
 Both train the same architecture on the same tokens with the same batch, precision and optimizer,
-in one process, taking turns of one step; figures are medians of 11 turns, and `ratio` is the median
-of ours over bare within a turn (above 1: ours is faster). Ours is the whole loop of a worker: loader, schedule, step,
-check for infinities, curve. Sequences are single documents here, since the bare loop knows none;
-`masked` is ours once more on documents of 100 tokens with the document mask.
+in one process, taking turns of one step. Figures are medians of 11 turns; `ratio` is the median of
+ours over bare within a turn (above 1: ours is faster). Ours is the whole loop of a worker: loader,
+schedule, step, check for infinities, curve. Sequences are single documents here, since the bare
+loop knows none; `masked` is ours once more, on documents of 100 tokens with the document mask.
 
     python benchmarks/train.py [--quick]
 """
