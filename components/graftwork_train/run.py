@@ -29,7 +29,7 @@ from graftwork.artifact import Ancestor, InputRecord, Record
 from graftwork.errors import CorruptArtifactError, GraftworkError, RunError, UsageError
 from graftwork.progress import emit
 from graftwork.step import Step
-from graftwork.store import Store
+from graftwork.store import Store, has_changed
 from graftwork.store.artifacts import keyed_inputs
 from graftwork.store.files import explain
 from graftwork_train.job import Artifact, Job, Outcome
@@ -113,12 +113,27 @@ def load(path: str) -> Step:
     return step
 
 
+def check_sources(step: Step) -> None:
+    """Make sure that local corpora still are what the step was planned for.
+
+    Raises:
+        RunError: one has changed, and the artifact would not be what its fingerprint says.
+    """
+    for name, digest in step.source_digests.items():
+        if has_changed(step.corpora[name], digest, step.storage):
+            raise RunError(
+                f"corpus {name} has changed since the workflow was planned",
+                "Run or compile the workflow again, so that it is planned for the new files.",
+            )
+
+
 def execute(step: Step, store: Store) -> Record:
     """Perform the step and commit its artifact.
 
     Raises:
         GraftworkError: the stage failed for a reason that the user can help.
     """
+    check_sources(step)
     import_stage(step.spec.kind)
     inputs = Inputs(step, store)
     out, scratch = store.staging(step.uri), store.scratch(step.uri)

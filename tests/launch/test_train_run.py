@@ -14,7 +14,7 @@ from tests.store.conftest import as_input, make_record, make_step
 from graftwork.artifact import RECORD
 from graftwork.spec.data import TextCorpus
 from graftwork.spec.stages import Evaluate, Prepare
-from graftwork.store import Store
+from graftwork.store import Store, corpus_digest
 from graftwork_train import run
 
 
@@ -88,6 +88,17 @@ def test_an_empty_corpus_fails_in_words_and_leaves_nothing(step, perform, tmp_pa
     assert "Traceback" not in err
     assert not Path(step.uri).exists()
     assert list((Path(step.storage.root) / ".staging").iterdir()) == []
+
+
+def test_a_corpus_that_changed_after_planning_is_refused(step, perform, tmp_path):
+    digests = {"web": corpus_digest(step.corpora["web"], step.storage)}
+    step = step.model_copy(update={"source_digests": digests})
+    step = step.model_copy(update={"fingerprint": step.expected_fingerprint()})
+    assert perform(step)[0] == 0
+    (tmp_path / "corpus/0.txt").write_text("Another text.")
+    code, err = perform(step)
+    assert code == 1
+    assert "corpus web has changed since the workflow was planned" in err
 
 
 def test_a_full_disk_fails_in_words(step, perform):

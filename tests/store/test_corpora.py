@@ -3,7 +3,7 @@ import pytest
 from graftwork.errors import RunError
 from graftwork.spec.data import JsonlCorpus, StdlibCorpus
 from graftwork.spec.resources import Storage
-from graftwork.store import corpora, corpus_digest, find, open_file
+from graftwork.store import corpora, corpus_digest, find, has_changed, open_file
 
 STORAGE = Storage()
 
@@ -84,3 +84,14 @@ def test_a_corpus_without_files_is_an_error_that_says_where(tmp_path):
     with pytest.raises(RunError, match="no file matches") as caught:
         digest(tmp_path / "none-*")
     assert "current folder" in caught.value.remedy
+
+
+def test_files_that_have_changed_since_are_noticed_by_content_alone(folder, monkeypatch):
+    corpus = JsonlCorpus(source="jsonl", uri=str(folder))
+    before = digest(folder)
+    (folder / "a.jsonl").touch()
+    assert not has_changed(corpus, before, STORAGE)
+    (folder / "a.jsonl").write_text('{"text": "other"}\n')
+    assert has_changed(corpus, before, STORAGE)
+    monkeypatch.setattr(corpora, "HASHED_BYTES", 10)
+    assert not has_changed(corpus, before, STORAGE)

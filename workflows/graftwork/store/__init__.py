@@ -6,6 +6,6 @@ than a step that is already done may take.
 """
 
 from graftwork.store.artifacts import State, Store
-from graftwork.store.corpora import FileInfo, corpus_digest, find, open_file
+from graftwork.store.corpora import FileInfo, corpus_digest, find, has_changed, open_file
 
-__all__ = ["FileInfo", "State", "Store", "corpus_digest", "find", "open_file"]
+__all__ = ["FileInfo", "State", "Store", "corpus_digest", "find", "has_changed", "open_file"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -163,7 +164,10 @@ class Store:
             lease.check()
         self.files.place(folder, [entry.path for entry in files], uri)
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(self._local_area(".work") / self._relative(uri), ignore_errors=True)
+        scratch = self._local_area(".work") / self._relative(uri)
+        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others may have work in the stage's folder
+            scratch.parent.rmdir()
         return whole
 
     def set_aside(self, uri: str) -> str:

@@ -87,13 +87,32 @@ def corpus_digest(corpus: object, storage: Storage) -> str | None:
     Raises:
         RunError: there are no such files, or they cannot be read.
     """
+    entries = _entries(corpus, storage)
+    return None if entries is None else _digest(entries)
+
+
+def has_changed(corpus: object, digest: str, storage: Storage) -> bool:
+    """Whether local files are no longer those of an earlier `corpus_digest`.
+
+    Only content tells: a corpus that is told apart by its files' times is taken for unchanged,
+    since a copy on another machine has other times.
+
+    Raises:
+        RunError: as `corpus_digest`.
+    """
+    entries = _entries(corpus, storage)
+    return entries is not None and _is_small(entries) and _digest(entries) != digest
+
+
+def _entries(corpus: object, storage: Storage) -> list[tuple[str, FileInfo]] | None:
+    """The local files of a corpus, each with the pattern that found it; None if not local."""
     uris = getattr(corpus, "uri", None)
     if not uris:
         return None
     patterns = [uris] if isinstance(uris, str) else list(uris)
     if not all(is_local(pattern) for pattern in patterns):
         return None
-    entries = []
+    entries: list[tuple[str, FileInfo]] = []
     for pattern in patterns:
         found = find(pattern, storage)
         if not found:
@@ -102,7 +121,15 @@ def corpus_digest(corpus: object, storage: Storage) -> str | None:
                 "Check the corpus's uri; a relative path starts at the current folder.",
             )
         entries += [(pattern, info) for info in found]
-    by_content = sum(info.bytes for _, info in entries) <= HASHED_BYTES
+    return entries
+
+
+def _is_small(entries: list[tuple[str, FileInfo]]) -> bool:
+    return sum(info.bytes for _, info in entries) <= HASHED_BYTES
+
+
+def _digest(entries: list[tuple[str, FileInfo]]) -> str:
+    by_content = _is_small(entries)
     return fingerprint(
         [[_short(pattern, info), info.bytes, _mark(info, by_content)] for pattern, info in entries]
     )
