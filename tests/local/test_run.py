@@ -42,6 +42,7 @@ def test_a_damaged_artifact_is_set_aside_and_made_again(run, root):
     index.write_bytes(index.read_bytes().replace(b'"', b"'", 1))
     ended = run()
     assert ended.states == {"tokens": "done", "again": "reused"}
+    assert f"{damaged}: index.json has the digest" in ended.err
     names = sorted(path.name.partition(".")[2][:8] for path in (root / "tokens").iterdir())
     assert names == ["", "corrupt-"]
 

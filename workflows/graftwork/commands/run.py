@@ -34,6 +34,7 @@ def _print(outcome: Outcome, machine: bool) -> None:
             "exit_code": outcome.exit_code,
             "report": str(outcome.report) if outcome.report else None,
             "logs": str(outcome.logs),
+            "notes": outcome.notes,
             "steps": as_json(outcome.steps, outcome.records),
         }
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
@@ -42,6 +43,8 @@ def _print(outcome: Outcome, machine: bool) -> None:
         console.print(table(outcome.steps, outcome.records))
         if outcome.report:
             sys.stdout.write(f"report: {outcome.report}\n")
+    for note in outcome.notes:
+        sys.stderr.write(f"note: {note}\n")
     if outcome.stopped:
         sys.stderr.write("interrupted; run the same command again to go on from here\n")
     elif outcome.failed is not None:

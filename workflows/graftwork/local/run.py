@@ -62,6 +62,7 @@ class Outcome:
         results: By step, the same for the report, with the records of those that are done.
         stopped: The signal that interrupted the run, or 0.
         logs: Folder of the run's logs.
+        notes: What else there is to know: artifacts that were found damaged.
         report: The HTML report; None where it could not be written.
     """
 
@@ -69,6 +70,7 @@ class Outcome:
     results: dict[str, Result]
     stopped: int
     logs: Path
+    notes: tuple[str, ...]
     report: Path | None
 
     @property
@@ -129,7 +131,8 @@ def run_workflow(plan: Plan, metadata: Metadata, options: Options) -> Outcome:
         spec_text=options.spec_text,
         command=options.command,
     )
-    return Outcome(statuses, results, stopped, folder / "logs", _report(store, run, options.stream))
+    notes, page = tuple(runner.notes), _report(store, run, options.stream)
+    return Outcome(statuses, results, stopped, folder / "logs", notes, page)
 
 
 def _report(store: Store, run: Run, stream: IO[str]) -> Path | None:
@@ -170,6 +173,7 @@ class Runner:
 
     def __init__(self, plan: Plan, store: Store, folder: Path, name: str) -> None:
         self.plan, self.store, self.folder, self.name = plan, store, folder, name
+        self.notes: list[str] = []
         steps = ((planned.step.name, planned.step.spec.kind) for planned in plan.steps)
         # For sockets, whose paths are short by law; the run's folder may lie deep.
         self.short = Path(tempfile.mkdtemp(prefix="graftwork-"))
@@ -191,8 +195,10 @@ class Runner:
                 self._start_ray(names)
                 self._start_warm(names)
                 self._pipeline(names, display)
-            if self.watch.failed is None or not self.watch.failed.corrupt:
+            failed = self.watch.failed
+            if failed is None or not failed.corrupt:
                 return
+            self.notes.append(f"{failed.message}; it was set aside")
 
     def _pending(self) -> list[str]:
         """The steps that are to be run; of the others it is noted that they are done.
@@ -207,11 +213,17 @@ class Runner:
             held_up = step.spec.when is not None or not set(planned.after).isdisjoint(pending)
             if states[step.name] != "done" or held_up:
                 pending.append(step.name)
+                self._note_damage(step)
                 continue
             self.store.unskip(step)
             record = self.store.read_record(step.uri)
             self.watch.steps[step.name].reuse(record.metrics.get("loss") if record else None)
         return pending
+
+    def _note_damage(self, step: Step) -> None:
+        state = self.store.state(step)
+        if state.corrupt:
+            self.notes.append(f"{step.uri}: {state.reason}; it was set aside and made again")
 
     def _start_ray(self, names: Sequence[str]) -> None:
         """Start Ray, if a pool asks for more than one worker and none is named in RAY_ADDRESS."""
