@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from graftwork.errors import RunError
-from graftwork_train.loop.ray import _connected
+from graftwork_train.connection import connected
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.train import train
 
@@ -31,7 +31,7 @@ def fresh_ray():
     """Started as a training starts it; one for all tests, since that takes half a minute."""
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("RAY_ADDRESS", raising=False)
-        with _connected(2):
+        with connected(2):
             yield
 
 

@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -29,8 +28,6 @@ from graftwork_train.data.stream import Arrays, Function, Group
 
 # Blocks between the two operators: small, so that a file is shared out while it is being read.
 BLOCK_BYTES = 4 * 2**20
-# Ray gives its own processes 30 seconds to start, which a busy machine may miss once.
-STARTS = 3
 _FIELDS = ("id", "text", "domain", "metadata", "broken")
 _BLOCK = pa.schema([(name, pa.large_string()) for name in ("corpus", *_FIELDS)])
 _DONE = pa.schema([("summary", pa.large_string()), ("arrays", pa.large_binary())])
@@ -72,46 +69,6 @@ def over_pool(groups: Sequence[Group], function: Function) -> Iterator[tuple[Sum
                     yield _summary(row["summary"]), unpack(row["arrays"])
         except RayError as error:
             raise _cause(error) from error
-
-
-@contextlib.contextmanager
-def connected(cores: int) -> Iterator[None]:
-    """A Ray: the one that is up, or a fresh one on this machine that is stopped at the end."""
-    if ray.is_initialized():
-        yield
-        return
-    # Nothing is sent to anyone, and what workers print is not the step's log.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _start(cores)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _start(cores: int) -> None:
-    for attempt in range(1, STARTS + 1):
-        try:
-            if os.environ.get("RAY_ADDRESS"):
-                ray.init(log_to_driver=False, logging_level=logging.WARNING)
-            else:
-                ray.init(
-                    address="local",
-                    num_cpus=cores,
-                    include_dashboard=False,
-                    _node_ip_address="127.0.0.1",
-                    log_to_driver=False,
-                    logging_level=logging.WARNING,
-                )
-        except Exception as error:  # Ray raises bare Exceptions when it does not start
-            ray.shutdown()
-            if attempt == STARTS:
-                raise RunError(
-                    f"Ray did not start: {str(error).splitlines()[0]}",
-                    "Try again on a less busy machine, or set the pool's 'workers' to 1.",
-                ) from error
-        else:
-            return
 
 
 def _cause(error: RayError) -> GraftworkError:

@@ -7,20 +7,19 @@ one that is started here and stopped again.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import ray
 import torch
 from ray.train import RunConfig, ScalingConfig, WorkerGroupError, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from graftwork import progress
 from graftwork.errors import GraftworkError, RunError
+from graftwork_train.connection import connected
 from graftwork_train.loop.step import Place
 
 T = TypeVar("T")
@@ -48,38 +47,13 @@ def run(work: Callable[[Place], T], *, workers: int, cores: int, gpu: bool, resu
         return _fit(work, ScalingConfig(num_workers=0), gpu=gpu, results=results)
     resources = {"CPU": cores, "GPU": 1} if gpu else {"CPU": cores}
     scaling = ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=resources)
-    with _connected(workers * cores):
+    with connected(workers * cores):
         return _fit(work, scaling, gpu=gpu, results=results)
 
 
 def _here(address: str) -> bool:
     """Whether one worker may as well be this process: there is no Ray, or it is on this machine."""
     return not address or address.split(":")[0] in ("local", "localhost", "127.0.0.1")
-
-
-@contextlib.contextmanager
-def _connected(cores: int) -> Iterator[None]:
-    """A Ray: the one that is up, or a fresh one on this machine that ends with the training."""
-    if ray.is_initialized():
-        yield
-        return
-    # Nothing is sent to anyone, and what workers print is not the step's log.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _fit(work: Callable[[Place], T], scaling: ScalingConfig, *, gpu: bool, results: Path) -> T:

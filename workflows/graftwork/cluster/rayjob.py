@@ -15,15 +15,22 @@ from graftwork.step import Step
 Json = dict[str, Any]
 
 STEP_VARIABLE = "GRAFTWORK_STEP"
-# The step travels as a variable, not in the entrypoint, so that no shell ever reads its text.
-ENTRYPOINT = (
-    f'printf %s "${STEP_VARIABLE}" > /tmp/step.json'
-    " && python3 -m graftwork_train.run /tmp/step.json"
-)
 QUEUE = "kueue.x-k8s.io/queue-name"
 # The cluster stays for a moment after the job, so that the last lines of its log can be read.
 LINGER_SECONDS = 60
 PRE_RUNNING_SECONDS = 3600
+
+
+def entrypoint(*, alone: bool) -> str:
+    """The shell command of the job.
+
+    The step travels as a variable, so that no shell ever reads its text. One worker is this very
+    process: without the address of the Ray that it runs on, Ray Train stays in local mode, and
+    training begins half a minute earlier.
+    """
+    start = f'printf %s "${STEP_VARIABLE}" > /tmp/step.json'
+    run = "python3 -m graftwork_train.run /tmp/step.json"
+    return f"{start} && RAY_ADDRESS= {run}" if alone else f"{start} && {run}"
 
 
 def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> Json:
@@ -48,7 +55,7 @@ def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> J
         "kind": "RayJob",
         "metadata": metadata,
         "spec": {
-            "entrypoint": ENTRYPOINT,
+            "entrypoint": entrypoint(alone=step.pool.workers == 1),
             "submissionMode": "HTTPMode",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": LINGER_SECONDS,
