@@ -3,6 +3,7 @@ import pytest
 
 from graftwork.errors import RunError
 from graftwork.spec.resources import Storage
+from graftwork_train.connection import connected
 from graftwork_train.data import ray
 from graftwork_train.data.documents import Batch, Broken, Document
 from graftwork_train.data.stream import Source, Stream
@@ -19,7 +20,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def pool():
     """One Ray for all tests here."""
-    with ray.connected(2):
+    with connected(2):
         yield
 
 
