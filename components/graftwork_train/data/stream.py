@@ -133,7 +133,8 @@ class Stream:
         # Ray is loaded only where several workers are asked for.
         pool = importlib.import_module("graftwork_train.data.ray")
         if not self._connected:
-            self._stack.enter_context(pool.connected(self._workers))
+            connection = importlib.import_module("graftwork_train.connection")
+            self._stack.enter_context(connection.connected(self._workers))
             self._connected = True
         self._begin()
         characters = 0
