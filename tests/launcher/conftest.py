@@ -1,0 +1,41 @@
+"""A step as a plan makes it, on a pool with everything that a pool may say."""
+
+import pytest
+
+from graftwork.plan import plan
+from graftwork.spec.load import load
+
+SPEC = """
+metadata: {name: tour}
+storage: {root: s3://bucket/runs, secret: s3-keys}
+execution: {image: example/train:1, deadline: 2h, retries: 3}
+pools:
+  gpus:
+    workers: WORKERS
+    gpus_per_worker: 1
+    cpus_per_worker: 12
+    memory: 120Gi
+    shm: 32Gi
+    node_selector: {pool: a100}
+    tolerations: [{key: gpu, operator: Exists, effect: NoExecute, toleration_seconds: 60}]
+    queue: research
+    priority_class: low
+    env_secrets: {HF_TOKEN: hub/token}
+corpora: {python: {source: stdlib}}
+stages:
+  tokens: {prepare: {from: python, context: 128}}
+  base:
+    train: {data: tokens, model: {layers: 2, width: 64, heads: 4}, budget: 8 steps, pool: gpus}
+"""
+
+
+@pytest.fixture
+def step(tmp_path):
+    """The step `base`, for so many workers."""
+
+    def make(workers=1):
+        path = tmp_path / "spec.yaml"
+        path.write_text(SPEC.replace("WORKERS", str(workers)))
+        return plan(load([path])).steps[-1].step
+
+    return make
