@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from graftwork.errors import Problem
 from graftwork.spec.base import proposal
 from graftwork.spec.chain import chain_problems
+from graftwork.spec.metrics import metric_problems
 from graftwork.spec.names import Names
 from graftwork.spec.nodes import Node
 from graftwork.spec.stages import KINDS
@@ -54,7 +55,8 @@ def _check(
     names = Names(workflow, root, kinds, pools)
     problems = list(names.problems())
     order, circles = names.order()
-    return [*problems, *circles, *chain_problems(workflow, order, root)]
+    problems += [*circles, *metric_problems(workflow, root, kinds)]
+    return [*problems, *chain_problems(workflow, order, root)]
 
 
 def _known(data: dict[str, Any], section: str) -> dict[str, Any]:
