@@ -68,13 +68,15 @@ def run_step(
         with stoppable():
             step = read_step(step_json)
             emit("start", step.name, kind=step.spec.kind)
+            tidy = _nothing
             if execute is None:
-                step, execute = place(step)
+                step, execute, tidy = place(step)
             store = Store(step.storage)
             reason = skip_reason(step, store)
             if reason:
                 return _skip(step, store, reason, (record, report, summary))
             made = obtain(step, store, execute)
+            tidy()
             publish(step, store, made, record, metrics, report, summary)
             return step.uri
     except GraftworkError as error:
@@ -83,17 +85,21 @@ def run_step(
         raise SystemExit(128 + stop.number) from None
 
 
-def place(step: Step) -> tuple[Step, Execute]:
-    """Where the work is done: here, or on the cluster whose pod this is.
+def _nothing() -> None:
+    """There is nothing to tidy up after a process of this machine."""
+
+
+def place(step: Step) -> tuple[Step, Execute, Callable[[], None]]:
+    """Where the work is done: here, or on the cluster whose pod this is; and what to do after it.
 
     Raises:
         RunError: the pod may not read what it needs of its cluster.
     """
     if "KFP_POD_NAME" not in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
-        return step, run_child
+        return step, run_child, _nothing
     # The Kubernetes client takes a second to import, which a local step must not pay.
     cluster = importlib.import_module("graftwork.cluster.execute")
-    placed: tuple[Step, Execute] = cluster.on_cluster(step)
+    placed: tuple[Step, Execute, Callable[[], None]] = cluster.on_cluster(step)
     return placed
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from graftwork.cluster.api import Api
 from graftwork.cluster.context import step_pod
 from graftwork.cluster.follow import follow
+from graftwork.cluster.names import job_name
 from graftwork.cluster.object_store import complete_storage, take_credentials
 from graftwork.cluster.rayjob import ray_job
 from graftwork.step import Step
@@ -15,8 +16,10 @@ from graftwork.store import Store
 from graftwork.store.lease import Lease
 
 
-def on_cluster(step: Step) -> tuple[Step, Callable[[Step, Lease], int]]:
-    """The step with its storage as the cluster has it, and what runs it there.
+def on_cluster(
+    step: Step,
+) -> tuple[Step, Callable[[Step, Lease], int], Callable[[], None]]:
+    """The step with its storage as the cluster has it, what runs it there, and what tidies up.
 
     Raises:
         graftwork.errors.RunError: the pod's service account may not read what it needs.
@@ -24,9 +27,9 @@ def on_cluster(step: Step) -> tuple[Step, Callable[[Step, Lease], int]]:
     api = Api.in_pod()
     completed = complete_storage(step, api)
     take_credentials(completed.storage, api)
+    pod = step_pod(api)
 
     def run_ray_job(step: Step, lease: Lease) -> int:
-        pod = step_pod(api)
         manifest = ray_job(
             step, run_id=pod.run_id, namespace=api.namespace, owner=pod.workflow.reference()
         )
@@ -41,7 +44,11 @@ def on_cluster(step: Step) -> tuple[Step, Callable[[Step, Lease], int]]:
         )
         return 0
 
-    return completed, run_ray_job
+    def tidy() -> None:
+        # Also of a job whose first launcher was lost, and whose artifact this one found done.
+        api.delete_ray_job(job_name(pod.run_id, step.name))
+
+    return completed, run_ray_job, tidy
 
 
 def _write(text: str) -> None:

@@ -76,7 +76,6 @@ def follow(
     write(logs.read(status.dashboard, status.job_id))
     archive(logs.text)
     if status.phase == "succeeded":
-        api.delete_ray_job(name)
         return status
     raise RunError(
         f"{name} failed after {status.attempts} attempts: {status.reason} {status.message}".strip(),
