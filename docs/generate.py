@@ -191,8 +191,7 @@ def entry(word: Word) -> str:
 
 def stage_entry() -> str:
     """What every stage may have besides its kind."""
-    field = Stage.model_fields["when"]
-    return f"Beside its kind a stage may have `when`. {field.description}"
+    return f"Beside its kind a stage may have `when`. {documentation(Stage)['when']}"
 
 
 def generated() -> str:

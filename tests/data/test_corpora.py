@@ -238,7 +238,7 @@ def test_a_missing_column_is_told_with_the_columns_that_are_there(tmp_path):
 def test_null_and_numeric_texts_are_broken_rows(tmp_path):
     pq.write_table(pa.table({"text": ["a", None, "b"]}), tmp_path / "x.parquet")
     assert [b.reason for b in broken_in(corpus_of(source="parquet", uri=str(tmp_path)))] == [
-        "no_text"
+        "null_text"
     ]
     pq.write_table(pa.table({"text": [1.5, 2.5]}), tmp_path / "x.parquet")
     assert [b.reason for b in broken_in(corpus_of(source="parquet", uri=str(tmp_path)))] == [
@@ -352,3 +352,19 @@ def test_a_corpus_behind_a_url_is_read_like_a_folder(tmp_path):
             ]
     finally:
         store.rm("/corpus", recursive=True)
+
+
+def test_a_text_that_is_no_string_is_told_apart_from_a_missing_one(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"text": None}, {"text": 5}, {"text": []}])
+    assert [item.detail for item in broken_in(corpus_of(source="jsonl", uri=str(path)))] == [
+        "field 'text' is null",
+        "field 'text' is a number, not a string",
+        "field 'text' is a list, not a string",
+    ]
+
+
+def test_lines_without_the_field_are_answered_with_the_keys_that_name_fields(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"body": "x"}] * 4)
+    with pytest.raises(RunError) as caught:
+        read_all(corpus_of(source="jsonl", uri=str(path)))
+    assert "'domain_field'" in caught.value.remedy

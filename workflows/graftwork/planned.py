@@ -60,7 +60,7 @@ def _plan(workflow: Workflow, files: Files) -> Plan:
             digest = corpus_digest(corpus, workflow.storage)
         except RunError as error:
             if files == "needed":
-                raise
+                raise RunError(f"corpus {name}: {error.what}", error.remedy) from error
             missing[name] = error.what
             continue
         if digest is not None:

@@ -150,8 +150,13 @@ class Tally:
         raise RunError(
             f"corpus {self.corpus}: {self._levels[level]:,} of {count:,} {level}s in {self.uri} "
             f"are broken ({share:.1%}; broken_limit is {self.limit:.1%}){self._listing()}",
-            f"Mend the {level}s, or raise the corpus's 'broken_limit' to read the others.",
+            self._remedy(level),
         )
+
+    def _remedy(self, level: str) -> str:
+        if self.broken["no_text"] + self.broken["no_column"] > self._levels[level] / 2:
+            return "Name fields that are there in the corpus's 'text', 'domain_field', 'metadata'."
+        return f"Mend the {level}s, or raise the corpus's 'broken_limit' to read the others."
 
     def _listing(self) -> str:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.broken.most_common())

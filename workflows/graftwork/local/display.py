@@ -91,7 +91,8 @@ def details_of(status: Status) -> list[str]:
     if status.state == "done":
         found.append(format_seconds(status.seconds))
     if status.state in ("held", "left_out", "failed", "blocked") and status.message:
-        found.append(status.message)
+        # What follows the first line is told in full at the end.
+        found.append(status.message.partition("\n")[0])
     return found
 
 

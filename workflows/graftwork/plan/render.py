@@ -19,7 +19,7 @@ _STYLES = {"done": "green", "to do": "bold", "unknown": "yellow"}
 def plan_as_table(plan: Plan, states: Mapping[str, Status] | None = None) -> RenderableType:
     """Every step with its size and cost, and the plan's notes below."""
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    table.add_column("step", footer=f"{len(plan.steps)} steps", no_wrap=True)
+    table.add_column("step", footer=_count(len(plan.steps)), no_wrap=True)
     table.add_column("what")
     for title in ("parameters", "tokens", "FLOPs", "with ancestors", "memory"):
         table.add_column(title, justify="right", footer=_footer(plan, title), no_wrap=True)
@@ -83,3 +83,7 @@ def _footer(plan: Plan, title: str) -> str:
 def _note(step: str, level: str, text: str) -> Text:
     style = "yellow" if level == "warning" else "dim"
     return Text.assemble((f"{level}: {step}: ", style), text)
+
+
+def _count(steps: int) -> str:
+    return f"{steps} step{'' if steps == 1 else 's'}"

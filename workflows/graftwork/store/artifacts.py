@@ -64,9 +64,8 @@ class Store:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise CorruptArtifactError(
-                uri, f"{RECORD} is damaged: {place} {first['msg']}"
-            ) from error
+            told = f"{place}: {first['msg']}" if place else first["msg"]
+            raise CorruptArtifactError(uri, f"{RECORD} is damaged: {told}") from error
         for entry in record.files:
             if not _is_safe(entry.path):
                 raise CorruptArtifactError(uri, f"{RECORD} names the file {entry.path!r} outside")
@@ -201,7 +200,7 @@ class Store:
                 return State(None, "not made yet")
             self.verify(step.uri, record, digests=_total(record) <= VERIFIED_BYTES)
         except CorruptArtifactError as error:
-            return State(None, error.what, corrupt=True)
+            return State(None, error.what.removeprefix(f"{step.uri}: "), corrupt=True)
         if record.fingerprint != step.fingerprint:
             return State(None, f"{RECORD} is that of another step", corrupt=True)
         if reason := self._outdated(step, record):

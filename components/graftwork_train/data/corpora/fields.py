@@ -8,6 +8,15 @@ from typing import Any, Protocol
 
 from graftwork_train.data.documents import Broken, Document, Item
 
+_KINDS: dict[type, str] = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    bytes: "binary data",
+}
+
 
 class Fields(Protocol):
     """What the words of corpora of records have in common."""
@@ -45,12 +54,14 @@ def to_document(corpus: Fields, record: Mapping[str, Any], name: str, default: s
         default: Domain where the corpus names none.
     """
     text = record.get(corpus.text)
+    if text is None and corpus.text in record:
+        return Broken("null_text", name, f"field {corpus.text!r} is null")
     if text is None:
         present = ", ".join(sorted(str(key) for key in record)[:8]) or "none"
         return Broken("no_text", name, f"no field {corpus.text!r}; the fields are {present}")
     if not isinstance(text, str):
-        kind = type(text).__name__
-        return Broken("text_not_string", name, f"field {corpus.text!r} is a {kind}, not a string")
+        kind = _KINDS.get(type(text), f"of type {type(text).__name__}")
+        return Broken("text_not_string", name, f"field {corpus.text!r} is {kind}, not a string")
     fault = faults(text)
     if fault:
         return Broken(fault, name)
