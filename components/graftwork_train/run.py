@@ -32,7 +32,7 @@ from graftwork.step import Step
 from graftwork.store import Store, has_changed
 from graftwork.store.artifacts import keyed_inputs
 from graftwork.store.files import explain
-from graftwork_train.job import Artifact, Job, Outcome
+from graftwork_train.job import CURVE, Artifact, Job, Outcome
 from graftwork_train.machine import machine_class, peak_memory_bytes, versions
 from graftwork_train.stages.base import perform
 
@@ -49,6 +49,13 @@ class Stopped(BaseException):
     """The process was asked to end; not an Exception, so that no stage mistakes it for one."""
 
 
+READS = {"compare": (CURVE,)}
+"""By kind of stage, the files of its inputs that it reads; not named here: all of them.
+
+A comparison of many large models over many seeds would otherwise read them all.
+"""
+
+
 class Inputs:
     """The step's inputs, each fetched and verified once."""
 
@@ -62,7 +69,8 @@ class Inputs:
     def fetch(self, index: int) -> Artifact:
         """The artifact of the input at this position."""
         if index not in self._fetched:
-            record, path = self._store.fetch(self._step.input_uri(self._step.inputs[index]))
+            uri = self._step.input_uri(self._step.inputs[index])
+            record, path = self._store.fetch(uri, only=READS.get(self._step.spec.kind, ()))
             self._fetched[index] = Artifact(record, path)
         return self._fetched[index]
 

@@ -28,6 +28,14 @@ def test_a_committed_artifact_reads_back_with_its_digests(store, step, commit):
     assert (path / "sub/b.txt").read_bytes() == b"bb"
 
 
+def test_files_that_are_not_wanted_are_not_read(store, step, commit):
+    commit(step, FILES)
+    (Path(step.uri) / "a.bin").write_bytes(b"b" * 10)
+    store.fetch(step.uri, only=["sub/b.txt"])
+    with pytest.raises(CorruptArtifactError):
+        store.fetch(step.uri, only=["a.bin"])
+
+
 def test_content_depends_on_the_files_alone(store, step, commit):
     first = commit(step, FILES)
     assert commit(step, FILES).content == first.content

@@ -61,6 +61,14 @@ def test_an_artifact_in_a_bucket_reads_back_verified_through_the_cache(made):
     assert store.fetch(step.uri)[1] == path
 
 
+def test_only_the_files_that_are_wanted_are_fetched_and_all_of_them_afterwards(made):
+    store, step = made
+    _, path = store.fetch(step.uri, only=["a.bin", "nothing"])
+    assert [file.name for file in path.iterdir()] == ["a.bin"]
+    assert list(store.fetch(step.uri, only=["nothing"])[1].iterdir()) == []
+    assert (store.fetch(step.uri)[1] / "sub/b.txt").read_bytes() == b"bb"
+
+
 def test_a_commit_replaces_the_files_of_the_one_before(made):
     store, step = made
     put(store, step, {"a.bin": b"new"})

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +89,21 @@ class Store:
                     uri, f"{entry.path} has {size} bytes, and {entry.bytes} were written"
                 )
         if digests:
-            for entry in record.files:
-                with self.files.open(posixpath.join(uri, entry.path)) as file:
-                    found = _digest(file)
-                _check_digest(uri, entry, found)
+            self._verify_digests(uri, record.files)
 
-    def fetch(self, uri: str) -> tuple[Record, Path]:
+    def _verify_digests(self, uri: str, entries: Iterable[FileEntry]) -> None:
+        for entry in entries:
+            with self.files.open(posixpath.join(uri, entry.path)) as file:
+                found = _digest(file)
+            _check_digest(uri, entry, found)
+
+    def fetch(self, uri: str, only: Sequence[str] = ()) -> tuple[Record, Path]:
         """An artifact's record and its verified files: in place, or in a local cache.
+
+        Args:
+            uri: Where the artifact lies.
+            only: Files that are wanted, where it has them; the others are not read, however
+                large they are. Default: all.
 
         Raises:
             CorruptArtifactError: the files are not the recorded ones.
@@ -107,10 +115,13 @@ class Store:
                 f"{uri}: there is no such artifact",
                 "Run the workflow, not the stage alone: earlier stages make its inputs.",
             )
+        entries = [entry for entry in record.files if not only or entry.path in only]
         if self.files.local:
-            self.verify(uri, record)
+            self.verify(uri, record, digests=False)
+            self._verify_digests(uri, entries)
             return record, local_path(uri)
-        return record, self._download(uri, record)
+        name = ".".join((record.content, *sorted(only)))
+        return record, self._download(uri, name, entries)
 
     def peek(self, uri: str, names: Sequence[str]) -> Path:
         """A local folder with those of an artifact's small files that it has, not verified."""
@@ -265,13 +276,15 @@ class Store:
             posixpath.join(self.storage.root, ".skipped", workflow, f"{stage}-{fingerprint}.json")
         )
 
-    def _download(self, uri: str, record: Record) -> Path:
-        target = self._local_area("artifacts") / self._relative(uri) / record.content
+    def _download(self, uri: str, name: str, entries: Iterable[FileEntry]) -> Path:
+        target = self._local_area("artifacts") / self._relative(uri) / name
         if target.is_dir():
             return target
         draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.draft")
         try:
-            for entry in record.files:
+            with explained(str(target)):
+                draft.mkdir(parents=True)
+            for entry in entries:
                 self._download_file(uri, entry, draft / entry.path)
             with explained(str(target)):
                 draft.rename(target)
