@@ -81,13 +81,13 @@ def test_what_was_made_in_this_run_stays_made_when_it_is_skipped_later(watch):
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "first", "second"),
+    ("interrupted", "state", "first", "second"),
     [
-        (True, "the run was interrupted", "the run was interrupted"),
-        (False, "it did not end", "an earlier step failed"),
+        (True, "interrupted", "the run was interrupted", "the run was interrupted"),
+        (False, "failed", "it did not end", "an earlier step failed"),
     ],
 )
-def test_at_the_end_no_step_is_left_running_or_waiting(watch, interrupted, first, second):
+def test_at_the_end_no_step_is_left_running_or_waiting(watch, interrupted, state, first, second):
     progress.emit("start", "a")
     a, b = watch.finish(interrupted=interrupted)
-    assert (a.state, a.message, b.state, b.message) == ("failed", first, "blocked", second)
+    assert (a.state, a.message, b.state, b.message) == (state, first, "blocked", second)

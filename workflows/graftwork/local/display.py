@@ -22,6 +22,7 @@ MARKS: dict[State, tuple[str, str, str]] = {
     "done": ("✓", "green", "done"),
     "reused": ("✓", "dim green", "done earlier"),
     "left_out": ("–", "dim", "left out"),
+    "interrupted": ("✗", "yellow", "interrupted"),
     "failed": ("✗", "bold red", "failed"),
     "blocked": ("–", "dim", "not reached"),
 }

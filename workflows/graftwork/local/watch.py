@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-State = Literal["waiting", "running", "held", "done", "reused", "left_out", "failed", "blocked"]
+State = Literal[
+    "waiting", "running", "held", "done", "reused", "left_out", "interrupted", "failed", "blocked"
+]
 
 
 @dataclass
@@ -155,8 +157,9 @@ class Watch:
         reason = "the run was interrupted" if interrupted else "an earlier step failed"
         for status in self.steps.values():
             if status.state in ("running", "held"):
-                status.state, status.ended = "failed", time.time()
-                status.message = "the run was interrupted" if interrupted else "it did not end"
+                status.state = "interrupted" if interrupted else "failed"
+                status.ended = time.time()
+                status.message = reason if interrupted else "it did not end"
             elif status.state == "waiting":
                 status.state, status.message = "blocked", reason
         return list(self.steps.values())

@@ -12,12 +12,15 @@ from graftwork.report.files import StageFiles
 from graftwork.spec.workflow import Metadata
 from graftwork.step import Step, StepInput
 
-State = Literal["done", "reused", "failed", "blocked", "left_out", "running", "waiting"]
+State = Literal[
+    "done", "reused", "failed", "interrupted", "blocked", "left_out", "running", "waiting"
+]
 
 EdgeRole = Literal["data", "model", "when"]
 
 STATES: dict[State, str] = {
     "failed": "failed",
+    "interrupted": "interrupted",
     "blocked": "not reached",
     "running": "running",
     "waiting": "waiting",
