@@ -107,6 +107,8 @@ def test_an_overlay_may_come_from_standard_input(spec, monkeypatch):
         ("seeds=[1, 2]", lambda w: w.seeds == (1, 2)),
         ("stages.tokens.prepare.from.1=web", lambda w: w.stages["tokens"].body.from_[1] == "web"),
         ("stages.base.train.pool=", lambda w: w.stages["base"].body.pool is None),
+        ("stages.base.train.pool=null", lambda w: w.stages["base"].body.pool is None),
+        ("stages.base.train.pool= ~", lambda w: w.stages["base"].body.pool is None),
         ("pools.cpu={workers: 1}", lambda w: w.pools["cpu"].workers == 1),
         (r"pools.gpu.env_secrets.a\.b=c/d", lambda w: w.pools["gpu"].env_secrets["a.b"] == "c/d"),
         (
@@ -130,6 +132,7 @@ def test_set_replaces_one_value(spec, text, read):
         ("a..b=3", "this sets nothing", "Write 'key.subkey=value'"),
         ("seed=[1", "the list that is opened here with '[' is not closed", "Add the missing"),
         ("seed=x", "a whole number is due, and this is the text 'x'", "Write a whole number."),
+        ("metadata.title=# 3", "the value is a comment in YAML", "Put it in quotes."),
         ("sede=3", "unknown key 'sede'", "Did you mean 'seed'?"),
         ("stages.tokens.prepare.from.7=web", "'7' is no item of a list of 2", "from 0 to 1"),
         ("stages.tokens.prepare.from.x=web", "'x' is no item of a list of 2", "from 0 to 1"),

@@ -10,6 +10,9 @@ from graftwork.spec.nodes import MAX_DEPTH, Node, Spot, mapping, parse
 # Keys of which a tokenizer has one: they tell its forms apart.
 _TOKENIZERS = {"name", "train", "file", "from"}
 
+# Ways to write nothing: `null` takes a key away.
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
 
 def merge(base: Node, over: Node, under: str = "") -> Node:
     """`base` with the values of `over` laid on it.
@@ -73,8 +76,12 @@ def apply_set(root: Node, text: str) -> Node:
 
 
 def _value(text: str, file: str) -> Node:
-    if not text.strip():
+    if text.strip() in _NULLS:
         return Node(None, Spot(file))
+    if text.lstrip().startswith("#"):
+        raise SpecError(
+            [Problem(Where(file), "the value is a comment in YAML", "Put it in quotes.")]
+        )
     return _at(parse(text, file), Spot(file))
 
 
