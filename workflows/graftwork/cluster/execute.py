@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from graftwork.cluster.api import Api
+from graftwork.cluster.api import Api, NotFoundError
 from graftwork.cluster.context import step_pod
 from graftwork.cluster.follow import follow
+from graftwork.cluster.logs import LogFollower
 from graftwork.cluster.names import job_name
 from graftwork.cluster.object_store import complete_storage, take_credentials
 from graftwork.cluster.rayjob import ray_job
+from graftwork.cluster.status import read_status
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
@@ -45,8 +47,16 @@ def on_cluster(
         return 0
 
     def tidy() -> None:
-        # Also of a job whose first launcher was lost, and whose artifact this one found done.
-        api.delete_ray_job(job_name(pod.run_id, step.name))
+        # Also after a job whose first launcher was lost, and whose artifact this one found done.
+        name = job_name(pod.run_id, step.name)
+        try:
+            status = read_status(api.ray_job(name))
+        except NotFoundError:
+            return
+        text = LogFollower().read(status.dashboard, status.job_id)
+        if text:
+            Store(completed.storage).write_log(pod.run_id, step.name, text)
+        api.delete_ray_job(name)
 
     return completed, run_ray_job, tidy
 
