@@ -8,6 +8,7 @@ that no reader has to guess what `3000` meant.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -94,23 +95,25 @@ def format_seconds(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantity:
+class _Quantity(ABC):
     """A quantity that is written as text in the YAML and kept as that text."""
 
     text: str
 
     @classmethod
+    @abstractmethod
     def parse(cls, text: object) -> Any:  # noqa: ANN401 - each subclass returns itself
-        raise NotImplementedError
+        ...
 
     @classmethod
-    def _examples(cls) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def _examples(cls) -> list[str]: ...
 
     @classmethod
+    @abstractmethod
     def _pattern(cls) -> str:
         """A regular expression for editors; `parse` is stricter and says what is wrong."""
-        raise NotImplementedError
+        ...
 
     @classmethod
     def __get_pydantic_core_schema__(
