@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from graftwork.spec.metrics import measures
+
 SPEC = """
 metadata: {name: tiny}
 corpora: {python: {source: stdlib, domains: [prose], limit: 200k}}
@@ -47,5 +49,6 @@ def test_tokens_flops_and_parameters_are_those_of_the_plan(tmp_path):
         assert (record["tokens"], record["flops"]) == (step["tokens"], step["flops"])
         spent = sum(ancestor["flops"] for ancestor in record["lineage"].values())
         assert spent == pytest.approx(step["total_flops"])
+        assert all(measures(step["kind"], metric) for metric in record["metrics"])
         if step["parameters"]:
             assert record["metrics"]["parameters"] == step["parameters"]
