@@ -132,3 +132,19 @@ def test_corpora_in_a_bucket_are_found_and_opened(made):
     assert find(f"{step.uri}/a.bin", store.storage)[0].bytes == 10
     with open_file(f"{step.uri}/sub/b.txt", "rb", store.storage) as file:
         assert file.read() == b"bb"
+
+
+def test_a_failed_precondition_means_that_another_was_first(storage, monkeypatch):
+    store = Store(storage)
+    uri = f"{storage.root}/.leases/one"
+    assert store.files.write(uri, b"first", exclusive=True)
+
+    def refuse(*arguments, **options):
+        # What s3fs makes of MinIO's answer; moto answers otherwise.
+        raise OSError(22, "At least one of the pre-conditions you specified did not hold")
+
+    monkeypatch.setattr(store.files.system, "pipe_file", refuse)
+    assert not store.files.write(uri, b"second", exclusive=True)
+    with pytest.raises(RunError):
+        store.files.write(f"{storage.root}/.leases/other", b"x", exclusive=True)
+    assert store.files.read(uri) == b"first"

@@ -143,8 +143,12 @@ class RemoteFiles:
                 return True
             try:
                 self.system.pipe_file(uri, data, mode="create")
-            except FileExistsError:
-                return False
+            except OSError:
+                # Servers say in different words that the object was there first: some as a failed
+                # precondition, which s3fs gives as an invalid argument.
+                if self.system.exists(uri):
+                    return False
+                raise
         return True
 
     def delete(self, uri: str) -> None:
