@@ -44,8 +44,13 @@ def test_a_failure_tells_its_reason_its_attempts_and_what_to_do():
             }
         }
     )
-    assert (status.reason, status.attempts) == ("PreRunningDeadlineExceeded", 3)
+    assert (status.reason, status.attempts) == ("PreRunningDeadlineExceeded", 2)
     assert "selectors" in status.remedy
+
+
+def test_a_retried_job_is_in_the_attempt_after_its_failed_ones():
+    status = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "failed": 1}
+    assert read_status({"status": status}).attempts == 2
 
 
 def test_validation_failed_is_a_reason_of_its_own():

@@ -53,7 +53,7 @@ def follow(
     retried: bool,
     archive: Callable[[str], object],
     write: Callable[[str], object] = sys.stdout.write,
-) -> JobStatus:
+) -> None:
     """Run the RayJob to its end.
 
     Args:
@@ -75,12 +75,12 @@ def follow(
         status = _to_its_end(api, name, logs, cancelled, write)
     write(logs.read(status.dashboard, status.job_id))
     archive(logs.text)
-    if status.phase == "succeeded":
-        return status
-    raise RunError(
-        f"{name} failed after {status.attempts} attempts: {status.reason} {status.message}".strip(),
-        status.remedy,
-    )
+    if status.phase != "succeeded":
+        attempts = "1 attempt" if status.attempts == 1 else f"{status.attempts} attempts"
+        raise RunError(
+            f"{name} failed after {attempts}: {status.reason} {status.message}".strip(),
+            status.remedy,
+        )
 
 
 def _create_or_adopt(

@@ -48,11 +48,14 @@ def read_status(ray_job: Json) -> JobStatus:
     status = ray_job.get("status") or {}
     deployment = status.get("jobDeploymentStatus", "")
     job = status.get("jobStatus", "")
+    phase = _phase(deployment, job)
+    failed = int(status.get("failed") or 0)
     return JobStatus(
-        phase=_phase(deployment, job),
+        phase=phase,
         reason=status.get("reason", "") or (deployment if deployment in _FAILED else ""),
         message=status.get("message", ""),
-        attempts=int(status.get("failed") or 0) + 1,
+        # KubeRay has counted the last attempt among the failed ones by the time it gives up.
+        attempts=max(1, failed) if phase == "failed" else failed + 1,
         job_id=status.get("jobId", ""),
         dashboard=status.get("dashboardURL", ""),
         cluster=status.get("rayClusterName", ""),
