@@ -131,3 +131,40 @@ def test_whoever_lost_its_lease_notices_before_it_commits(uri):
         with pytest.raises(RunError, match="took this stage over"):
             lease.check()
     assert files.read(uri) == b'{"token": "of another run"}'
+
+
+def test_the_lease_of_a_lost_predecessor_is_taken_over_at_once(uri):
+    files = LocalFiles()
+    files.write(uri, json.dumps({"token": "x", "holder": "run-1/base"}).encode())
+    waits = []
+    with remote_lease(uri, files, waits.append, holder="run-1/base", stale=3600) as lease:
+        lease.check()
+    assert waits == []
+    assert files.read(uri) is None
+
+
+def test_a_predecessor_that_lives_loses_its_lease_and_leaves_the_successor_s(uri):
+    files = LocalFiles()
+    predecessor = remote_lease(uri, files, pytest.fail, holder="run-1/base", beat=60)
+    old = predecessor.__enter__()
+    with remote_lease(uri, files, pytest.fail, holder="run-1/base") as new:
+        with pytest.raises(RunError, match="took this stage over"):
+            old.check()
+        predecessor.__exit__(None, None, None)
+        new.check()
+    assert files.read(uri) is None
+
+
+@pytest.mark.parametrize("holder", ["run-2/base", ""])
+def test_another_run_s_lease_is_waited_for(uri, holder):
+    files, waits = LocalFiles(), []
+    files.write(uri, json.dumps({"token": "x", "holder": "run-1/base"}).encode())
+    with remote_lease(uri, files, waits.append, holder=holder, beat=0.02, stale=0.1):
+        assert len(waits) == 1
+
+
+def test_no_name_is_nobody_s_successor(uri):
+    files, waits = LocalFiles(), []
+    files.write(uri, json.dumps({"token": "x", "holder": ""}).encode())
+    with remote_lease(uri, files, waits.append, beat=0.02, stale=0.1):
+        assert len(waits) == 1

@@ -148,3 +148,15 @@ def test_a_failed_precondition_means_that_another_was_first(storage, monkeypatch
     with pytest.raises(RunError):
         store.files.write(f"{storage.root}/.leases/other", b"x", exclusive=True)
     assert store.files.read(uri) == b"first"
+
+
+def test_in_a_bucket_a_lost_predecessor_s_lease_is_taken_over_at_once(made):
+    store, step = made
+    first = store.lease(step.uri, pytest.fail, "run-1/prepare")
+    old = first.__enter__()
+    with store.lease(step.uri, pytest.fail, "run-1/prepare") as new:
+        new.check()
+        with pytest.raises(RunError, match="took this stage over"):
+            old.check()
+        first.__exit__(None, None, None)
+        new.check()

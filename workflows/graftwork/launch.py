@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -21,14 +20,12 @@ from pydantic import ValidationError
 from graftwork.artifact import Record
 from graftwork.child import Stopped, run_child, stoppable
 from graftwork.errors import GraftworkError, RunError, UsageError
+from graftwork.place import Execute, Place
 from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.progress import emit
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
-
-# Runs the step's stage and returns the exit code: a child process here, a RayJob on a cluster.
-Execute = Callable[[Step, Lease], int]
 
 
 class Output(Protocol):
@@ -68,15 +65,14 @@ def run_step(
         with stoppable():
             step = read_step(step_json)
             emit("start", step.name, kind=step.spec.kind)
-            tidy = _nothing
-            if execute is None:
-                step, execute, tidy = place(step)
+            placed = place(step) if execute is None else Place(step, execute)
+            step = placed.step
             store = Store(step.storage)
             reason = skip_reason(step, store)
             if reason:
                 return _skip(step, store, reason, (record, report, summary))
-            made = obtain(step, store, execute)
-            tidy()
+            made = obtain(placed, store)
+            placed.tidy()
             publish(step, store, made, record, metrics, report, summary)
             return step.uri
     except GraftworkError as error:
@@ -85,21 +81,17 @@ def run_step(
         raise SystemExit(128 + stop.number) from None
 
 
-def _nothing() -> None:
-    """There is nothing to tidy up after a process of this machine."""
-
-
-def place(step: Step) -> tuple[Step, Execute, Callable[[], None]]:
-    """Where the work is done: here, or on the cluster whose pod this is; and what to do after it.
+def place(step: Step) -> Place:
+    """Where the work is done: here, or on the cluster whose pod this is.
 
     Raises:
         RunError: the pod may not read what it needs of its cluster.
     """
     if "KFP_POD_NAME" not in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
-        return step, run_child, _nothing
+        return Place(step, run_child)
     # The Kubernetes client takes a second to import, which a local step must not pay.
     cluster = importlib.import_module("graftwork.cluster.execute")
-    placed: tuple[Step, Execute, Callable[[], None]] = cluster.on_cluster(step)
+    placed: Place = cluster.on_cluster(step)
     return placed
 
 
@@ -172,20 +164,21 @@ def _unmet(step: Step, store: Store) -> str:
     return f"when {condition.text} is not met: it is {value:.4g}"
 
 
-def obtain(step: Step, store: Store, execute: Execute) -> Record:
+def obtain(placed: Place, store: Store) -> Record:
     """The step's record: as it is there, as another run makes it, or made now.
 
     Raises:
         RunError: the storage refuses.
         SystemExit: the stage failed, and has said why.
     """
+    step = placed.step
     store.unskip(step)
     state = store.state(step)
     if state.record is None:
-        with store.lease(step.uri, lambda who: _wait(step, who)) as lease:
+        with store.lease(step.uri, lambda who: _wait(step, who), placed.holder) as lease:
             state = store.state(step)
             if state.record is None:
-                return _make(step, store, execute, lease)
+                return _make(step, store, placed.execute, lease)
     _say(f"{step.name}: done already, {step.uri}")
     emit("skip", step.name, why="done", loss=state.record.metrics.get("loss"))
     return state.record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from graftwork.cluster.api import Api, NotFoundError
 from graftwork.cluster.context import step_pod
@@ -13,15 +12,14 @@ from graftwork.cluster.names import job_name
 from graftwork.cluster.object_store import complete_storage, take_credentials
 from graftwork.cluster.rayjob import ray_job
 from graftwork.cluster.status import read_status
+from graftwork.place import Place
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
 
 
-def on_cluster(
-    step: Step,
-) -> tuple[Step, Callable[[Step, Lease], int], Callable[[], None]]:
-    """The step with its storage as the cluster has it, what runs it there, and what tidies up.
+def on_cluster(step: Step) -> Place:
+    """The step with its storage as the cluster has it, and its RayJob in place of a process.
 
     Raises:
         graftwork.errors.RunError: the pod's service account may not read what it needs.
@@ -58,7 +56,8 @@ def on_cluster(
             Store(completed.storage).write_log(pod.run_id, step.name, text)
         api.delete_ray_job(name)
 
-    return completed, run_ray_job, tidy
+    # One launcher follows the RayJob of this name: who finds its lease there succeeds a lost one.
+    return Place(completed, run_ray_job, tidy, holder=job_name(pod.run_id, step.name))
 
 
 def _write(text: str) -> None:

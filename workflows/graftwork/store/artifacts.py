@@ -187,12 +187,16 @@ class Store:
         self.files.move(self._inside(uri), target)
         return target
 
-    def lease(self, uri: str, waiting: Waiting) -> AbstractContextManager[Lease]:
-        """The right to make an artifact; `waiting` is told whom we wait for."""
+    def lease(self, uri: str, waiting: Waiting, holder: str = "") -> AbstractContextManager[Lease]:
+        """The right to make an artifact; `waiting` is told whom we wait for.
+
+        A lease behind a URL that is held under the name `holder` is a lost predecessor's, and is
+        taken over at once. A folder's lock went with the predecessor itself.
+        """
         name = posixpath.join(self.storage.root, ".leases", f"{self._flat(uri)}.json")
         if self.files.local:
             return local_lease(name, waiting)
-        return remote_lease(name, self.files, waiting)
+        return remote_lease(name, self.files, waiting, holder=holder)
 
     def is_current(self, step: Step) -> Record | None:
         """The record of a step that is done, or None; see `state`."""

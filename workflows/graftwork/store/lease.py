@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork.errors import RunError
@@ -104,60 +105,102 @@ def _describe(data: bytes) -> str:
 
 @contextlib.contextmanager
 def remote_lease(
-    uri: str, files: Files, waiting: Waiting, beat: float = BEAT, stale: float = STALE
+    uri: str,
+    files: Files,
+    waiting: Waiting,
+    *,
+    holder: str = "",
+    beat: float = BEAT,
+    stale: float = STALE,
 ) -> Iterator[Lease]:
     """Hold the object `uri`, rewriting it every `beat` seconds.
+
+    Args:
+        uri: The object.
+        files: Where it lies.
+        waiting: Called once with who has it, if somebody else does.
+        holder: Our name; a lease that is held under it is taken over without waiting.
+        beat: Seconds between two signs of life.
+        stale: Seconds without one after which anybody may take the lease over.
 
     Raises:
         RunError: the storage cannot be written to.
     """
-    token = uuid.uuid4().hex
-    _claim(uri, files, token, waiting, beat, stale)
+    claim = _Claim(uri, files, uuid.uuid4().hex, holder)
+    claim.take(waiting, beat, stale)
     stop = threading.Event()
     lost = threading.Event()
 
     def keep() -> None:
         while not stop.wait(beat):
             try:
-                if not _is_ours(files.read(uri), token):
+                if not claim.is_ours():
                     lost.set()
                     return
-                files.write(uri, _body(token))
+                claim.write()
             except RunError:
                 continue  # a short outage; whoever waits gives us `stale` seconds
 
     thread = threading.Thread(target=keep, daemon=True, name="graftwork-lease")
     thread.start()
     try:
-        yield Lease(None, lambda: not lost.is_set() and _is_ours(files.read(uri), token))
+        yield Lease(None, lambda: not lost.is_set() and claim.is_ours())
     finally:
         stop.set()
         thread.join(timeout=beat)
-        if not lost.is_set() and _is_ours(files.read(uri), token):
+        if not lost.is_set() and claim.is_ours():
             files.delete(uri)
 
 
-def _body(token: str) -> bytes:
-    return json.dumps({**owner(), "token": token, "beat": time.time()}).encode()
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Our wish to hold an object lease: `token` is this one's alone, `holder` its successors' too.
+
+    The object is written whole and read back, so that of several claims one is seen to have won,
+    also where the server does not know exclusive writes.
+    """
+
+    uri: str
+    files: Files
+    token: str
+    holder: str
+
+    def write(self, *, exclusive: bool = False) -> bool:
+        """Write the lease as ours; False where an exclusive write found one."""
+        body = {**owner(), "token": self.token, "holder": self.holder, "beat": time.time()}
+        return self.files.write(self.uri, json.dumps(body).encode(), exclusive=exclusive)
+
+    def is_ours(self) -> bool:
+        """Whether the lease that is there is this claim's."""
+        return _field(self.files.read(self.uri), "token") == self.token
+
+    def take(self, waiting: Waiting, beat: float, stale: float) -> None:
+        """Wait until the lease is ours."""
+        seen: bytes | None = None
+        changed = time.monotonic()
+        while True:
+            if self.write(exclusive=True) and self.is_ours():
+                return
+            found = self.files.read(self.uri)
+            if self._is_predecessor_s(found):
+                self.write()
+                if self.is_ours():
+                    return
+            elif found != seen:
+                if seen is None and found is not None:
+                    waiting(_describe(found))
+                seen, changed = found, time.monotonic()
+            elif found is not None and time.monotonic() - changed > stale:
+                self.files.delete(self.uri)
+                continue
+            time.sleep(min(beat, 2.0))
+
+    def _is_predecessor_s(self, found: bytes | None) -> bool:
+        return bool(self.holder) and _field(found, "holder") == self.holder
 
 
-def _is_ours(data: bytes | None, token: str) -> bool:
-    return data is not None and token.encode() in data
-
-
-def _claim(uri: str, files: Files, token: str, waiting: Waiting, beat: float, stale: float) -> None:
-    seen: bytes | None = None
-    changed = time.monotonic()
-    while True:
-        # Reading back shows who won where the server does not know exclusive writes.
-        if files.write(uri, _body(token), exclusive=True) and _is_ours(files.read(uri), token):
-            return
-        found = files.read(uri)
-        if found != seen:
-            if seen is None and found is not None:
-                waiting(_describe(found))
-            seen, changed = found, time.monotonic()
-        elif found is not None and time.monotonic() - changed > stale:
-            files.delete(uri)
-            continue
-        time.sleep(min(beat, 2.0))
+def _field(data: bytes | None, key: str) -> str:
+    try:
+        return str(json.loads(data or b"{}").get(key, ""))
+    except (ValueError, AttributeError):
+        return ""
