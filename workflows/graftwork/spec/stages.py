@@ -22,8 +22,10 @@ from graftwork.spec.base import (
 )
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
 from graftwork.spec.growth import Growth
+from graftwork.spec.mixture import Mixture
 from graftwork.spec.model import Architecture
 from graftwork.spec.optimizer import AdamW, Optimizer
+from graftwork.spec.profile import Profile
 from graftwork.spec.schedule import Cosine, Schedule
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
@@ -197,6 +199,9 @@ class Training(StageBody):
     """Arithmetic of forward and backward; weights and moments stay fp32."""
     document_mask: bool = True
     """No attention across the border of two documents."""
+    mixture: Mixture | None = None
+    """Share of each domain in the new sequences: `{prose: 70%, code: 30%}`, or a list of phases,
+    each `{at: 60%, weights: {prose: 50%, code: 50%}}`. Default: by the domains' sizes."""
     micro_batch: Annotated[int | None, EXECUTION, Field(default=None, ge=1)] = None
     """Sequences a worker holds at once; more are accumulated. Default: as many as fit."""
     compile: Annotated[bool, EXECUTION] = False
@@ -205,6 +210,10 @@ class Training(StageBody):
     """Optimizer steps between checkpoints."""
     log_every: Annotated[int, EXECUTION, Field(ge=1)] = 10
     """Optimizer steps between points of the loss curve."""
+    deterministic: Annotated[bool, EXECUTION] = False
+    """The same bits every time on the same workers, at some cost in speed."""
+    profile: Annotated[Profile | None, EXECUTION] = None
+    """Steps to record with PyTorch's profiler: `{steps: [10, 13]}`."""
 
 
 class Train(Training):
