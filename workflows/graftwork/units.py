@@ -301,6 +301,22 @@ def parse_bytes(value: object) -> int:
     return size
 
 
+def parse_flops_per_second(value: object) -> float:
+    """`989e12 flops/s` or `312T flops/s` as a number.
+
+    Raises:
+        ValueError: not a speed above zero.
+    """
+    hint = "write for example '989e12 flops/s' or '312T flops/s'"
+    words = value.split() if isinstance(value, str) else []
+    if len(words) != 2 or words[1] != "flops/s":
+        raise ValueError(f"{shown(value)} is not a speed; {hint}")
+    speed = parse_number(words[0])
+    if speed <= 0:
+        raise ValueError(f"{value!r} is not above zero; {hint}")
+    return speed
+
+
 def parse_seconds(value: object) -> int:
     """`30s`, `90m`, `12h` or `7d` in seconds.
 
@@ -343,6 +359,19 @@ Bytes = Annotated[
                 {"type": "string", "pattern": rf"^\s*{_ANY_NUMBER}\s*([KMGT]i|B)?\s*$"},
             ],
             "examples": ["32Gi"],
+        }
+    ),
+]
+# Like a duration, a speed is serialized with its unit.
+FlopsPerSecond = Annotated[
+    float,
+    BeforeValidator(parse_flops_per_second),
+    PlainSerializer(lambda speed: f"{speed!r} flops/s", return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^\s*{_ANY_NUMBER}\s+flops/s\s*$",
+            "examples": ["989e12 flops/s", "312T flops/s"],
         }
     ),
 ]

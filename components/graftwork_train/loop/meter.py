@@ -92,7 +92,8 @@ class Meter:
             "seconds": self.seconds,
             "data_wait": self._waited / self._elapsed,
         }
-        self.points.append(point | _balance(self._last))
+        point |= _balance(self._last)
+        self.points.append(point)
         self._seconds += self._elapsed
         self._elapsed, self._steps, self._waited = 0.0, 0, 0.0
         self._losses.clear()

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from graftwork.errors import RunError
+from graftwork.metrics import RUN_VARIABLE, labels_of
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Continue, Replay, Training
+from graftwork.step import Step
 from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job
@@ -58,6 +60,9 @@ class Plan:
         cursor: Sequences of `data` that were consumed before.
         flops_per_token: Of training; masked weights are not counted.
         scratch: Folder for checkpoints.
+        sparsity: Share of the blocks' linear weights that is held at zero.
+        labels: Of the metrics.
+        peak: FLOPs per second that one accelerator could do, where the pool says so.
     """
 
     name: str
@@ -77,6 +82,9 @@ class Plan:
     cursor: int
     flops_per_token: float
     scratch: Path
+    sparsity: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    peak: float | None = None
 
     @property
     def tokens_per_step(self) -> int:
@@ -146,7 +154,15 @@ def make_plan(
         cursor=_cursor(job, word, start),
         flops_per_token=architecture.flops_per_token(vocab, work.context, density=density),
         scratch=job.scratch.resolve(),
+        sparsity=1.0 - density,
+        labels=_labels(job.step),
+        peak=pool.accelerator_peak,
     )
+
+
+def _labels(step: Step) -> dict[str, str]:
+    run = os.environ.get(RUN_VARIABLE, "")
+    return labels_of(run=run, workflow=step.workflow, stage=step.stage, step=step.name)
 
 
 def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> Path:

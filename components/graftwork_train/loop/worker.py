@@ -19,6 +19,7 @@ from graftwork_train.loop.meter import Meter, Point
 from graftwork_train.loop.plan import Plan
 from graftwork_train.loop.step import Engine, Place, all_sum
 from graftwork_train.loop.stop import StopRequest
+from graftwork_train.loop.telemetry import Telemetry
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors, fill
 from graftwork_train.optimizers import build
@@ -74,6 +75,8 @@ class Worker:
         self.plan, self.place, self.model = plan, place, model.to(place.device).train()
         self.loader = plan.loader()
         self.meter = Meter(plan, place)
+        self.telemetry = Telemetry(plan, place)
+        self.restarts = 0
         self.checkpoints = Checkpoints(plan.scratch, plan.identity)
         self.stop = StopRequest(plan.scratch)
         self.notes: list[str] = []
@@ -99,6 +102,7 @@ class Worker:
         Raises:
             RunError: the loss is not finite any more.
         """
+        self.telemetry.begin(self.step, self.restarts)
         if not self.step:
             self._measure()
         self.meter.start()
@@ -149,6 +153,7 @@ class Worker:
     def _check_finite(self) -> None:
         if not self.engine.failed.item():
             return
+        self.telemetry.not_finite()
         value = rate(self.plan.word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
         raise RunError(
             f"the gradient is not finite at step {self.step} of {self.plan.steps}, at a learning "
@@ -157,6 +162,7 @@ class Worker:
         )
 
     def _report(self, point: Point) -> None:
+        self.telemetry.window(point)
         if self.place.rank == 0:
             progress.emit(
                 "progress",
@@ -177,6 +183,7 @@ class Worker:
             place=self.place,
         )
         if measured is not None:
+            self.telemetry.held_out(measured.loss)
             tokens = self.step * self.plan.tokens_per_step
             point: Point = {
                 "step": self.step,
@@ -195,12 +202,15 @@ class Worker:
         self._check_finite()
         self.saved = self.step
         self.meter.pause()
+        began = time.perf_counter()
         details = self.meter.details()
         if self.place.rank == 0:
             tensors: Tensors = {MODEL + name: p for name, p in self.model.named_parameters()}
             tensors |= {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
             details |= {"micro": self.micro, "workers": self.place.workers}
+            details |= {"restarts": self.restarts}
             self.checkpoints.save(self.step, tensors, details)
+        self.telemetry.checkpoint(time.perf_counter() - began)
         self.meter.start()
 
     def _restore(self) -> Checkpoint | None:
@@ -220,10 +230,12 @@ class Worker:
         fill(self.model, parts[MODEL], where)
         self.optimizer.load(parts[OPTIMIZER])
         self.meter.resume(saved.details)
+        self.restarts = saved.details.get("restarts", 0) + 1
         self.notes.append(f"Went on from the {where}.")
         return saved
 
     def _result(self, held_out: HeldOut | None, *, stopped: bool = False) -> Trained:
+        self.telemetry.close()
         return Trained(
             weights={name: p.detach().cpu() for name, p in self.model.named_parameters()},
             state={name: tensor.cpu() for name, tensor in self.optimizer.state().items()},

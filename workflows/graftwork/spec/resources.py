@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Name, Strict
-from graftwork.units import Bytes, Seconds
+from graftwork.units import Bytes, FlopsPerSecond, Seconds
 
 
 class Toleration(Strict):
@@ -50,10 +50,15 @@ class Pool(Strict):
     """Kubernetes resource name of the accelerator."""
     accelerator_memory: Bytes | None = None
     """Memory of one accelerator; the plan warns where a model would not fit."""
+    accelerator_peak: FlopsPerSecond | None = None
+    """What one accelerator could do at most in dense bf16, for the metric of model FLOPs
+    utilization. Default: as the maker says of common ones."""
     memory: Bytes | None = None
     """Memory of a worker."""
     shm: Bytes | None = None
     """Shared memory of a worker (/dev/shm)."""
+    data_cache: Bytes = Field(default=10 * 2**30, ge=2**30, json_schema_extra={"default": "10Gi"})
+    """Disk on each machine for the blocks of tokens that are read from a URL; at least 1Gi."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: list[Toleration] = Field(default_factory=list)
@@ -112,3 +117,5 @@ class Execution(Strict):
     """How long finished pods and jobs are kept."""
     retries: int = Field(default=2, ge=0, le=10)
     """How often a stage that failed is tried again; it goes on from its last checkpoint."""
+    grafana: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    """Address of Grafana; logs and reports of steps then link to their metrics."""
