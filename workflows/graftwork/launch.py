@@ -20,6 +20,8 @@ from pydantic import ValidationError
 from graftwork.artifact import Record
 from graftwork.child import Stopped, run_child, stoppable
 from graftwork.errors import GraftworkError, RunError, UsageError
+from graftwork.metrics import RUN_VARIABLE
+from graftwork.metrics.grafana import step_link
 from graftwork.place import Execute, Place
 from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.progress import emit
@@ -222,8 +224,26 @@ def publish(
         return
     pages = importlib.import_module("graftwork.report")
     files = pages.read_files(store.peek(step.uri, (pages.CURVE, pages.SUMMARY)))
-    _write(report.path, pages.stage_html(made, files))
-    _write(summary.path, pages.stage_markdown(made, files))
+    link = metrics_link(step, made)
+    _write(report.path, pages.stage_html(made, files, link))
+    _write(summary.path, pages.stage_markdown(made, files, link))
+
+
+def metrics_link(step: Step, made: Record) -> str:
+    """Where Grafana shows how the artifact was made; nothing where no Grafana is named.
+
+    An artifact that was there already is of a run whose id nobody knows; its time tells it.
+    """
+    if not step.execution.grafana:
+        return ""
+    return step_link(
+        step.execution.grafana,
+        workflow=made.workflow,
+        stage=made.stage,
+        run=os.environ.get(RUN_VARIABLE, ""),
+        started=made.started,
+        finished=made.finished,
+    )
 
 
 def _skip(step: Step, store: Store, reason: str, outputs: tuple[Output, ...]) -> str:

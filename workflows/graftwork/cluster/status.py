@@ -22,7 +22,20 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A RayJob's state in the step's terms."""
+    """A RayJob's state in the step's terms.
+
+    Attributes:
+        phase: What it is doing.
+        reason: Why it failed, in KubeRay's word.
+        message: Why it failed, for people.
+        attempts: The attempt that it is in, or was in.
+        job_id: Ray's id of the attempt.
+        dashboard: Host and port of the head.
+        cluster: Its RayCluster.
+        deployment: KubeRay's own word for its phase.
+        head: Address of the head's pod; another one is another pod.
+        workers: Worker pods that are ready.
+    """
 
     phase: Phase
     reason: str
@@ -31,11 +44,19 @@ class JobStatus:
     job_id: str
     dashboard: str
     cluster: str
+    deployment: str = ""
+    head: str = ""
+    workers: int = 0
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen."""
         return self.phase in ("succeeded", "failed")
+
+    @property
+    def pending(self) -> bool:
+        """Whether its pods are waited for; a job that a queue holds back waits for its turn."""
+        return self.deployment == "Initializing"
 
     @property
     def remedy(self) -> str:
@@ -50,6 +71,7 @@ def read_status(ray_job: Json) -> JobStatus:
     job = status.get("jobStatus", "")
     phase = _phase(deployment, job)
     failed = int(status.get("failed") or 0)
+    cluster = status.get("rayClusterStatus") or {}
     return JobStatus(
         phase=phase,
         reason=status.get("reason", "") or (deployment if deployment in _FAILED else ""),
@@ -59,6 +81,9 @@ def read_status(ray_job: Json) -> JobStatus:
         job_id=status.get("jobId", ""),
         dashboard=status.get("dashboardURL", ""),
         cluster=status.get("rayClusterName", ""),
+        deployment=deployment,
+        head=(cluster.get("head") or {}).get("podIP", ""),
+        workers=int(cluster.get("readyWorkerReplicas") or 0),
     )
 
 

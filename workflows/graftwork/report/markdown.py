@@ -20,9 +20,14 @@ def escape(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;"))
 
 
-def stage_markdown(record: Record, files: StageFiles) -> str:
-    """A stage's figures, notes, tables and samples as Markdown."""
+def stage_markdown(record: Record, files: StageFiles, metrics: str = "") -> str:
+    """A stage's figures, notes, tables and samples as Markdown.
+
+    `metrics` is the address of its metrics in Grafana, if it has any.
+    """
     parts = [f"# {escape(record.stage)} ({escape(record.kind)})", _papers(record), _facts(record)]
+    if metrics:
+        parts.append(f"[Metrics in Grafana](<{metrics}>)")
     summary = files.summary
     parts += [escape(note) for note in summary.notes]
     parts += [_table(table) for table in summary.tables]

@@ -56,10 +56,19 @@ def run_html(run: Run) -> str:
     return _page(title, _header(run, title), main)
 
 
-def stage_html(record: Record, files: StageFiles) -> str:
-    """One stage as an HTML page of its own, for a pipeline's artifact viewer."""
+def stage_html(record: Record, files: StageFiles, metrics: str = "") -> str:
+    """One stage as an HTML page of its own, for a pipeline's artifact viewer.
+
+    `metrics` is the address of its metrics in Grafana, if it has any.
+    """
     result = Result("done", record=record, files=files)
-    main = tag("main", section(view_of_record(record, result), level=1))
+    # The viewer shows the page in a frame, where Grafana refuses to be shown.
+    opened = link("Metrics in Grafana", metrics, target="_blank", rel="noopener")
+    main = tag(
+        "main",
+        section(view_of_record(record, result), level=1),
+        tag("p", opened) if metrics else None,
+    )
     return _page(f"{record.stage} · {record.workflow}", None, main)
 
 
