@@ -17,8 +17,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.attention import rotary_tables
+from graftwork_train.nn.attention import Sight
 from graftwork_train.nn.hf import from_disk
+from graftwork_train.nn.positions import rotary_tables
 from graftwork_train.nn.transformer import Block
 from graftwork_train.state import State
 
@@ -54,11 +55,10 @@ def logits(state: State, architecture: Architecture, tokens_BT: Tensor) -> Tenso
     """The model's scores, fp64 (B, T, V)."""
     embedding_VD = _read(state, "model.embed_tokens.weight")
     x_BTD = F.embedding(tokens_BT, embedding_VD)
-    length, head = tokens_BT.shape[1], architecture.head_size
-    tables = rotary_tables(length, head, architecture.rope_theta)
-    cos_TC, sin_TC = (table.double() for table in tables)
+    cos_TC, sin_TC = rotary_tables(architecture, tokens_BT.shape[1])
+    sight = Sight(cos_TC.double(), sin_TC.double())
     for block in _blocks(state, architecture):
-        x_BTD = block(x_BTD, cos_TC, sin_TC, None)[0]
+        x_BTD = block(x_BTD, sight)[0]
     norm_D = _read(state, "model.norm.weight")
     x_BTD = F.rms_norm(x_BTD, norm_D.shape, norm_D, architecture.norm_eps)
     tied = architecture.tie_embeddings

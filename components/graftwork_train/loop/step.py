@@ -18,7 +18,8 @@ from graftwork.spec.stages import Training
 from graftwork_train.loop.loader import Batch
 from graftwork_train.loop.masks import Masks
 from graftwork_train.nn import Decoder
-from graftwork_train.nn.loss import cross_entropy
+from graftwork_train.nn.loss import head_losses
+from graftwork_train.nn.moe import Routing
 from graftwork_train.optimizers import Stepper
 
 CPU = torch.device("cpu")
@@ -41,29 +42,65 @@ class Result(NamedTuple):
             its sum over workers is the batch's.
         norm: Norm of the batch's gradient before clipping.
         balance: Mean balance loss of the layers; None in a dense model.
-        load_LE: Load of each layer's experts; None in a dense model.
+        load_LE: Load of each layer's experts, over all workers; None in a dense model.
+        dropped: Share of assignments that experts had no room for; None in a dense model.
     """
 
     loss: Tensor
     norm: Tensor
     balance: Tensor | None
     load_LE: Tensor | None
+    dropped: Tensor | None = None
+
+
+class Balance(NamedTuple):
+    """How the experts were used, as means over layers and tokens of a micro-batch.
+
+    Attributes:
+        balance: Balance loss; carries gradients.
+        z: z-loss of the routers; carries gradients.
+        load_LE: Each expert's share of the assignments, of all workers.
+        dropped: Share of this worker's assignments that experts had no room for.
+    """
+
+    balance: Tensor
+    z: Tensor
+    load_LE: Tensor
+    dropped: Tensor
 
 
 class Objective(nn.Module):
     """Model and loss as one module, so that DDP sees every parameter in one forward pass."""
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: Decoder, z_loss: float = 0.0, workers: int = 1) -> None:
         super().__init__()
         self.decoder = model
+        self._z_loss = z_loss
+        self._workers = workers
 
     def forward(
         self, tokens_BT: Tensor, labels_BT: Tensor, documents_BT: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Sum of the losses, balance loss and load of the experts."""
-        hidden_BTD, balance, load_LE = self.decoder(tokens_BT, documents_BT)
-        loss = cross_entropy(hidden_BTD, self.decoder.lm_head.weight, labels_BT)
-        return loss, balance, load_LE
+    ) -> tuple[Tensor, Tensor, Balance | None]:
+        """Sum of the losses with and without z-loss, and how the experts were used."""
+        hidden_BTD, routing = self.decoder(tokens_BT, documents_BT)
+        head = self.decoder.lm_head
+        aim, nats = head_losses(
+            hidden_BTD, head.weight, labels_BT, bias_V=head.bias, z_loss=self._z_loss
+        )
+        return aim, nats, None if routing is None else self._balance(routing)
+
+    def _balance(self, routing: Routing) -> Balance:
+        """The balance loss of all workers' tokens.
+
+        It is a product of two means over tokens, loads and probabilities. The loads carry no
+        gradient: once they are those of all workers, DDP's mean of gradients is that of the whole.
+        """
+        load_LE = routing.load_E
+        if self._workers > 1:
+            dist.all_reduce(load_LE)
+            load_LE = load_LE / self._workers
+        balance = load_LE.shape[1] * (load_LE * routing.probability_E).sum(-1).mean()
+        return Balance(balance, routing.z.mean(), load_LE, routing.dropped.mean())
 
 
 class Engine:
@@ -94,9 +131,8 @@ class Engine:
         self._micro = micro
         self._place = place
         self._parameters = list(model.parameters())
-        experts = model.architecture.experts
-        self._balance = experts.balance if experts else 0.0
-        self._objective: nn.Module = Objective(model)
+        self._experts = model.architecture.experts
+        self._objective: nn.Module = Objective(model, word.z_loss, place.workers)
         if word.compile:
             for block in model.model.layers:
                 block.compile()
@@ -117,7 +153,7 @@ class Engine:
         """
         for parameter in self._parameters:
             parameter.grad = None
-        loss, balance, load_LE = self._accumulate(batch, predicted)
+        loss, used = self._accumulate(batch, predicted)
         self._masks.on_gradients()
         norm = torch.nn.utils.get_total_norm(
             [p.grad for p in self._parameters if p.grad is not None]
@@ -126,31 +162,30 @@ class Engine:
         scale = (norm / self._word.clip).clamp_(min=1.0)
         self.optimizer.step(rate, scale, self.failed)
         self._masks.on_weights()
-        return Result(loss, norm, balance, load_LE)
+        if used is None:
+            return Result(loss, norm, None, None)
+        self.model.balance_experts(used.load_LE, self.failed)
+        return Result(loss, norm, used.balance, used.load_LE, used.dropped)
 
-    def _accumulate(
-        self, batch: Batch, predicted: int
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _accumulate(self, batch: Batch, predicted: int) -> tuple[Tensor, Balance | None]:
         parts = list(batch.split(self._micro))
         total = torch.zeros((), device=self._place.device)
-        balances: list[Tensor] = []
-        loads: list[Tensor] = []
+        used: list[Balance] = []
         for number, part in enumerate(parts, start=1):
             share = len(part.tokens_BT) / len(batch.tokens_BT)
             with self._synchronised(last=number == len(parts)):
                 with self.autocast():
-                    loss, balance, load_LE = self._objective(*to_device(part, self._place.device))
-                loss = loss / predicted
-                aim = loss * self._place.workers
-                if balance is not None:
-                    aim = aim + self._balance * share * balance
-                    balances.append(balance.detach() * share)
-                    loads.append(load_LE * share)
+                    aim, nats, balance = self._objective(*to_device(part, self._place.device))
+                aim = aim * (self._place.workers / predicted)
+                if balance is not None and self._experts is not None:
+                    aim = aim + self._experts.balance * share * balance.balance
+                    aim = aim + self._experts.z_loss * share * balance.z
+                    used.append(Balance(*(value.detach() * share for value in balance)))
                 aim.backward()
-            total += loss.detach()
-        if not balances:
-            return total, None, None
-        return total, torch.stack(balances).sum(), torch.stack(loads).sum(0)
+            total += nats / predicted
+        if not used:
+            return total, None
+        return total, Balance(*(torch.stack(values).sum(0) for values in zip(*used, strict=True)))
 
     def autocast(self) -> torch.autocast:
         """The arithmetic that the stage asks for."""

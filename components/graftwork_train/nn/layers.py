@@ -1,4 +1,4 @@
-"""Layers that hold a weight and do not draw it: the decoder draws all of them, from one seed.
+"""Layers that hold a weight and do not draw it: the model draws all of them, from one seed.
 
 torch's own layers draw when they are built, from a global generator; building them without storage
 instead loads torch's symbolic shapes, which costs a process several seconds.
@@ -10,17 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graftwork.spec.model import Architecture
+
 
 class Linear(nn.Module):
-    """`x @ weight.T`, with weight (out, in)."""
+    """`x @ weight.T + bias`, with weight (out, in) and, if asked for, bias (out)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
@@ -33,3 +36,27 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(...) to (..., width)."""
         return F.embedding(ids, self.weight)
+
+
+def make_norm(architecture: Architecture, size: int) -> nn.Module:
+    """The architecture's norm over a last dimension of `size`."""
+    kind = nn.RMSNorm if architecture.norm == "rms" else nn.LayerNorm
+    return kind(size, eps=architecture.norm_eps)
+
+
+def activate(mlp: str, inner: Tensor) -> Tensor:
+    """The nonlinearity of a feed-forward block, on what its first projection gave.
+
+    Shazeer 2020, arXiv:2002.05202, equations 5 and 6 (the gated ones); So et al. 2021,
+    arXiv:2109.08668, section 4 (squared ReLU). GELU is the exact one.
+
+    Args:
+        mlp: The architecture's word.
+        inner: (..., 2F) with the gate's half first if the block is gated, else (..., F).
+    """
+    if mlp == "gelu":
+        return F.gelu(inner)
+    if mlp == "relu2":
+        return F.relu(inner).square()
+    gate, up = inner.chunk(2, dim=-1)
+    return (F.silu(gate) if mlp == "swiglu" else F.gelu(gate)) * up

@@ -10,7 +10,8 @@ here are rows of tokens, sized so that logits stay in a cache.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,15 +26,43 @@ CHUNK_LOGITS = 2**21
 CHUNK_LOGITS_GPU = 2**27
 
 
+class Losses(NamedTuple):
+    """Sums over the predicted tokens, scalars in fp32.
+
+    Attributes:
+        aim: What training minimises: `nats` and the z-loss; carries gradients.
+        nats: The cross-entropy alone, for reports; carries none.
+    """
+
+    aim: Tensor
+    nats: Tensor
+
+
 def cross_entropy(
     hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, *, rows: int | None = None
 ) -> Tensor:
-    """Sum of the tokens' losses in nats, a scalar in fp32.
+    """Sum of the tokens' losses in nats, a scalar in fp32; arguments as of `head_losses`."""
+    return head_losses(hidden_BTD, weight_VD, labels_BT, rows=rows).aim
+
+
+def head_losses(
+    hidden_BTD: Tensor,
+    weight_VD: Tensor,
+    labels_BT: Tensor,
+    *,
+    bias_V: Tensor | None = None,
+    z_loss: float = 0.0,
+    rows: int | None = None,
+) -> Losses:
+    """The losses of a head's predictions.
 
     Args:
         hidden_BTD: States before the head; fp32, or bf16 under autocast.
         weight_VD: The head's weight.
-        labels_BT: Ids of the next tokens; `IGNORE` where there is none to predict.
+        labels_BT: Ids of the tokens to predict; `IGNORE` where there is none.
+        bias_V: The head's bias, if it has one.
+        z_loss: Weight of the squared log-sum-exp of the logits, which keeps them from drifting
+            (Chowdhery et al. 2022, arXiv:2204.02311, section 5).
         rows: Tokens in a chunk. Default: what keeps logits small.
     """
     if rows is None:
@@ -41,24 +70,46 @@ def cross_entropy(
         rows = max(1, held // weight_VD.shape[0])
     hidden_ND = hidden_BTD.flatten(0, -2)
     hidden_ND = hidden_ND.to(compute_type(hidden_ND))
+    labels_N, gradients = labels_BT.flatten(), torch.is_grad_enabled()
     with torch.autocast(hidden_ND.device.type, enabled=False):
-        loss: Tensor = _ChunkedCrossEntropy.apply(
-            hidden_ND, weight_VD, labels_BT.flatten(), rows, torch.is_grad_enabled()
+        aim, nats = _ChunkedLosses.apply(
+            hidden_ND, weight_VD, bias_V, labels_N, rows, z_loss, gradients
         )
-    return loss
+    return Losses(aim, nats)
 
 
-class _ChunkedCrossEntropy(torch.autograd.Function):
+@dataclass(slots=True)
+class _Head:
+    """The head while its losses are taken, and its gradients as they add up."""
+
+    weight_VD: Tensor
+    bias_V: Tensor | None
+    z_loss: float
+    weight_grad_VD: Tensor
+    bias_grad_V: Tensor | None
+
+
+class _ChunkedLosses(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - torch's own
         hidden_ND: Tensor,
         weight_VD: Tensor,
+        bias_V: Tensor | None,
         labels_N: Tensor,
         rows: int,
+        z_loss: float,
         gradients: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         weight_VD = weight_VD.to(hidden_ND.dtype)
+        shape = weight_VD.shape if gradients else (0,)
+        head = _Head(
+            weight_VD,
+            bias_V,
+            z_loss,
+            weight_VD.new_zeros(shape, dtype=torch.float32),
+            None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32),
+        )
         kept_N = labels_N != IGNORE
         chunks = zip(
             hidden_ND.split(rows),
@@ -66,61 +117,78 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             kept_N.split(rows),
             strict=True,
         )
-        if not gradients:
-            parts = [_losses(hidden, weight_VD, labels, kept)[1] for hidden, labels, kept in chunks]
-            return torch.stack(parts).sum()
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-        hidden_grads: list[Tensor] = []
-        weight_grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
-        for hidden, labels, kept in chunks:
-            loss, hidden_grad = _accumulate(hidden, weight_VD, labels, kept, weight_grad_VD)
-            total += loss
-            hidden_grads.append(hidden_grad)
-        ctx.save_for_backward(torch.cat(hidden_grads), weight_grad_VD)
-        return total
+        step = _accumulate if gradients else _measure
+        found = [step(head, *chunk) for chunk in chunks]
+        aim = torch.stack([part.aim for part in found]).sum()
+        nats = torch.stack([part.nats for part in found]).sum()
+        ctx.mark_non_differentiable(nats)
+        if gradients:
+            hidden_grad_ND = torch.cat([part.hidden_grad_nD for part in found])
+            ctx.save_for_backward(hidden_grad_ND, head.weight_grad_VD, head.bias_grad_V)
+        return aim, nats
 
     @staticmethod
     def backward(
         ctx: Any,  # noqa: ANN401 - torch's own
         grad: Tensor,
-    ) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden_grad_ND, weight_grad_VD = ctx.saved_tensors
+        _: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        hidden_grad_ND, weight_grad_VD, bias_grad_V = ctx.saved_tensors
         return (
             hidden_grad_ND * grad.to(hidden_grad_ND.dtype),
             weight_grad_VD * grad,
-            None,
-            None,
-            None,
+            None if bias_grad_V is None else bias_grad_V * grad,
+            *(None,) * 4,
         )
 
 
-def _losses(
-    hidden_nD: Tensor, weight_VD: Tensor, labels_n: Tensor, kept_n: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (n, V) in fp32, and the sum of the kept losses."""
-    log_nV = F.log_softmax((hidden_nD @ weight_VD.T).float(), dim=-1)
+class _Part(NamedTuple):
+    """What a chunk gives."""
+
+    aim: Tensor
+    nats: Tensor
+    hidden_grad_nD: Tensor
+
+
+def _log_softmax(
+    head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Log-probabilities (n, V), both sums, and the log-sum-exp (n,) if there is a z-loss."""
+    logits_nV = (hidden_nD @ head.weight_VD.T).float()
+    if head.bias_V is not None:
+        logits_nV += head.bias_V.float()
+    total_n = logits_nV.logsumexp(-1) if head.z_loss else None
+    log_nV = F.log_softmax(logits_nV, dim=-1)
     losses_n = log_nV.gather(1, labels_n[:, None]).squeeze(1).neg_()
-    return log_nV, losses_n.masked_fill_(~kept_n, 0.0).sum()
+    nats = losses_n.masked_fill_(~kept_n, 0.0).sum()
+    if total_n is None:
+        return log_nV, nats, nats, None
+    aim = nats + head.z_loss * total_n.square().masked_fill(~kept_n, 0.0).sum()
+    return log_nV, aim, nats, total_n
 
 
-def _accumulate(
-    hidden_nD: Tensor,
-    weight_VD: Tensor,
-    labels_n: Tensor,
-    kept_n: Tensor,
-    weight_grad_VD: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """A chunk's loss and its states' gradient; the weight's gradient is added in place."""
-    log_nV, loss = _losses(hidden_nD, weight_VD, labels_n, kept_n)
+def _measure(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor) -> _Part:
+    """A chunk's losses alone."""
+    _, aim, nats, _ = _log_softmax(head, hidden_nD, labels_n, kept_n)
+    return _Part(aim, nats, hidden_nD)
+
+
+def _accumulate(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor) -> _Part:
+    """A chunk's losses and its states' gradient; the head's gradients are added in place."""
+    log_nV, aim, nats, total_n = _log_softmax(head, hidden_nD, labels_n, kept_n)
     grad_nV = log_nV.exp_()
+    if total_n is not None:
+        grad_nV *= (1.0 + 2.0 * head.z_loss * total_n)[:, None]
     grad_nV.scatter_add_(1, labels_n[:, None], grad_nV.new_full((len(labels_n), 1), -1.0))
+    if head.bias_grad_V is not None:
+        head.bias_grad_V += kept_n.float() @ grad_nV
     grad_nV = grad_nV.to(hidden_nD.dtype)
     # An ignored row reaches neither gradient once it is zero in both small factors.
     kept_n1 = kept_n[:, None].to(hidden_nD.dtype)
-    hidden_grad_nD = (grad_nV @ weight_VD).mul_(kept_n1)
+    hidden_grad_nD = (grad_nV @ head.weight_VD).mul_(kept_n1)
     kept_nD = hidden_nD * kept_n1
     if grad_nV.dtype == torch.float32:
-        weight_grad_VD.addmm_(grad_nV.T, kept_nD)
+        head.weight_grad_VD.addmm_(grad_nV.T, kept_nD)
     else:
-        weight_grad_VD += grad_nV.T @ kept_nD
-    return loss, hidden_grad_nD
+        head.weight_grad_VD += grad_nV.T @ kept_nD
+    return _Part(aim, nats, hidden_grad_nD)

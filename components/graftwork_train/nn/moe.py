@@ -1,12 +1,18 @@
-"""A mixture of experts in place of the feed-forward block: token choice, top-k, no token dropped.
+"""A mixture of experts in place of the feed-forward block: token choice, top-k.
 
-Shapes: N tokens, D width, E experts, k experts a token, F inner size, S = N·k tokens sent.
+Shapes: N tokens, D width, E experts, k experts a token, F inner size, S = N·k tokens sent, R rows
+that an expert takes at most.
 
-Routing is Mixtral's: softmax over all experts, the k largest, divided by their sum, so that the
-weights of a token's experts sum to 1. Tokens are sorted by expert and multiplied group by group.
+Routing is Mixtral's by default: softmax over all experts, the k largest, divided by their sum, so
+that the weights of a token's experts sum to 1. Tokens are sorted by expert and multiplied group by
+group; none is dropped. With a capacity every expert has the same number of rows, so that shapes
+are fixed, and tokens beyond it pass the expert by.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +20,48 @@ from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.attention import compute_type
-from graftwork_train.nn.layers import Linear
+from graftwork_train.nn.layers import Linear, activate
 
 
-def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose experts: probabilities (N, E) fp32, weights (N, k) fp32, and experts (N, k)."""
-    probabilities_NE = logits_NE.float().softmax(dim=-1)
-    weights_Nk, experts_Nk = probabilities_NE.topk(top_k, dim=-1)
-    return probabilities_NE, weights_Nk / weights_Nk.sum(-1, keepdim=True), experts_Nk
+class Routing(NamedTuple):
+    """How tokens were sent; of one layer, or stacked over layers.
+
+    Attributes:
+        probability_E: Mean probability of each expert over tokens; carries gradients.
+        load_E: Each expert's share of the assignments, before any is dropped.
+        z: Mean squared logarithm of the router's partition function; carries gradients.
+        dropped: Share of the assignments that were dropped for want of capacity.
+    """
+
+    probability_E: Tensor
+    load_E: Tensor
+    z: Tensor
+    dropped: Tensor
+
+
+def route(
+    logits_NE: Tensor, top_k: int, weights: str = "renormalised", bias_E: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose experts: probabilities (N, E) fp32, weights (N, k) fp32, and experts (N, k).
+
+    Args:
+        logits_NE: The router's scores.
+        top_k: Experts a token.
+        weights: `renormalised`, `plain` or `after_top_k`, as the word says.
+        bias_E: Added to the probabilities to choose, not to weight.
+    """
+    logits_NE = logits_NE.float()
+    probabilities_NE = logits_NE.softmax(dim=-1)
+    if bias_E is None:
+        chosen_Nk, experts_Nk = probabilities_NE.topk(top_k, dim=-1)
+    else:
+        experts_Nk = (probabilities_NE.detach() + bias_E).topk(top_k, dim=-1).indices
+        chosen_Nk = probabilities_NE.gather(1, experts_Nk)
+    if weights == "after_top_k":
+        chosen_Nk = logits_NE.gather(1, experts_Nk).softmax(dim=-1)
+    elif weights == "renormalised":
+        chosen_Nk = chosen_Nk / chosen_Nk.sum(-1, keepdim=True)
+    return probabilities_NE, chosen_Nk, experts_Nk
 
 
 def balance_loss(probabilities_NE: Tensor, load_E: Tensor) -> Tensor:
@@ -30,7 +70,23 @@ def balance_loss(probabilities_NE: Tensor, load_E: Tensor) -> Tensor:
     Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6. With k experts a token, `load_E` is
     the share of all N·k assignments, which keeps the scale whatever k is.
     """
-    return load_E.shape[0] * (load_E * probabilities_NE.mean(dim=0)).sum()
+    return load_E.shape[-1] * (load_E * probabilities_NE.mean(dim=0)).sum()
+
+
+def z_loss(logits_NE: Tensor) -> Tensor:
+    """Mean squared log-sum-exp of the router's scores.
+
+    Zoph et al. 2022, arXiv:2202.08906, equation 5.
+    """
+    return logits_NE.float().logsumexp(-1).square().mean()
+
+
+def balanced_bias(bias_E: Tensor, load_E: Tensor, rate: float) -> Tensor:
+    """Routing biases after a step: up for experts below the mean load, down for those above.
+
+    Wang et al. 2024, arXiv:2408.15664, algorithm 1. Loads may be stacked over layers, as biases.
+    """
+    return bias_E + rate * (load_E.mean(-1, keepdim=True) - load_E).sign()
 
 
 def grouped_linear(x_SD: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:
@@ -48,40 +104,109 @@ def grouped_linear(x_SD: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-class MixtureOfExperts(nn.Module):
-    """The block; `load_E` and `balance` hold what the last forward pass routed.
+class FeedForward(nn.Module):
+    """A dense feed-forward block, gated or plain; module names are Hugging Face's."""
 
-    Weights are stacked: `gate_up` (E, 2F, D) is Mixtral's w1 over w3, `down` (E, D, F) its w2.
+    def __init__(self, architecture: Architecture, hidden: int, *, bias: bool = False) -> None:
+        super().__init__()
+        width = architecture.width
+        self.kind = architecture.mlp
+        if architecture.gated:
+            self.gate_proj = Linear(width, hidden, bias=bias)
+        self.up_proj = Linear(width, hidden, bias=bias)
+        self.down_proj = Linear(hidden, width, bias=bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        if self.kind == "swiglu":
+            inner = F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
+        elif self.kind == "geglu":
+            inner = F.gelu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
+        else:
+            inner = activate(self.kind, self.up_proj(x_BTD))
+        y_BTD: Tensor = self.down_proj(inner)
+        return y_BTD
+
+
+class MixtureOfExperts(nn.Module):
+    """The block.
+
+    Weights are stacked: `gate_up` (E, 2F, D) is Mixtral's w1 over w3, `down` (E, D, F) its w2;
+    experts that are not gated have `up` (E, F, D). `bias` (E) is what balances loads without a
+    loss: no gradient moves it, but it is kept with the weights.
     """
 
     def __init__(self, architecture: Architecture, experts: Experts) -> None:
         super().__init__()
-        width, hidden, count = architecture.width, architecture.hidden, experts.count
-        self.top_k = experts.top_k
+        width, hidden, count = architecture.width, architecture.expert_hidden, experts.count
+        self.top_k, self.weights, self.capacity = experts.top_k, experts.weights, experts.capacity
+        self.kind = architecture.mlp
         self.gate = Linear(width, count)
-        self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
+        if architecture.gated:
+            self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
+        else:
+            self.up = nn.Parameter(torch.empty(count, hidden, width))
         self.down = nn.Parameter(torch.empty(count, width, hidden))
+        self.bias: nn.Parameter | None = None
+        if experts.bias_rate:
+            self.bias = nn.Parameter(torch.zeros(count), requires_grad=False)
+        self.shared: FeedForward | None = None
+        if experts.shared:
+            # Experts that all tokens pass are one block of their summed inner sizes.
+            self.shared = FeedForward(architecture, experts.shared * hidden)
 
-    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, D) to (B, T, D), with the balance loss and each expert's share of the load."""
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
+        """(B, T, D) to (B, T, D), and how the tokens were sent."""
         x_ND = x_BTD.flatten(0, 1)
-        probabilities_NE, weights_Nk, experts_Nk = route(self.gate(x_ND), self.top_k)
-        count = probabilities_NE.shape[1]
+        logits_NE = self.gate(x_ND)
+        probabilities_NE, weights_Nk, experts_Nk = route(
+            logits_NE, self.top_k, self.weights, self.bias
+        )
         experts_S = experts_Nk.flatten()
         order_S = experts_S.argsort(stable=True)
-        tokens_E = torch.bincount(experts_S, minlength=count)
-        load_E = tokens_E / experts_S.shape[0]
-        sent_S = order_S // self.top_k
-        y_SD = self._experts(x_ND[sent_S], tokens_E.cumsum(0).to(torch.int32))
-        y_SD = y_SD * weights_Nk.flatten()[order_S, None].to(y_SD.dtype)
-        # Back in the tokens' order, a token's k results lie side by side: a sum, no scatter, so
-        # that the order of additions, and with it every bit, is the same in every run.
-        y_SD = torch.empty_like(y_SD).index_copy(0, order_S, y_SD)
+        tokens_E = torch.bincount(experts_S, minlength=probabilities_NE.shape[1])
+        if self.capacity is None:
+            y_SD = self._dropless(x_ND, order_S, tokens_E)
+            dropped = torch.zeros((), device=x_ND.device)
+        else:
+            rows = math.ceil(self.capacity * len(experts_S) / len(tokens_E))
+            y_SD = self._bounded(x_ND, order_S, tokens_E, min(rows, len(x_ND)))
+            dropped = (tokens_E - rows).clamp(min=0).sum() / len(experts_S)
+        # In the tokens' order a token's k results lie side by side: a sum, no scatter, so that
+        # the order of additions, and with it every bit, is the same in every run.
+        y_SD = y_SD * weights_Nk.flatten()[:, None].to(y_SD.dtype)
         y_ND = y_SD.view(-1, self.top_k, y_SD.shape[1]).sum(1)
-        return y_ND.view_as(x_BTD), balance_loss(probabilities_NE, load_E), load_E
+        if self.shared is not None:
+            y_ND = y_ND + self.shared(x_ND)
+        load_E = tokens_E / len(experts_S)
+        routing = Routing(probabilities_NE.mean(0), load_E, z_loss(logits_NE), dropped)
+        return y_ND.view_as(x_BTD), routing
 
-    def _experts(self, x_SD: Tensor, ends_E: Tensor) -> Tensor:
-        dtype = compute_type(x_SD)
-        inner_S2F = grouped_linear(x_SD.to(dtype), self.gate_up.to(dtype), ends_E)
-        gate_SF, up_SF = inner_S2F.chunk(2, dim=-1)
-        return grouped_linear(F.silu(gate_SF) * up_SF, self.down.to(dtype), ends_E)
+    def _first(self) -> Tensor:
+        return self.gate_up if self.kind in ("swiglu", "geglu") else self.up
+
+    def _dropless(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor) -> Tensor:
+        """What each assignment's expert makes of its token, (S, D), in the tokens' order."""
+        ends_E = tokens_E.cumsum(0).to(torch.int32)
+        dtype = compute_type(x_ND)
+        x_SD = x_ND[order_S // self.top_k].to(dtype)
+        inner_SF = activate(self.kind, grouped_linear(x_SD, self._first().to(dtype), ends_E))
+        y_SD = grouped_linear(inner_SF, self.down.to(dtype), ends_E)
+        return torch.empty_like(y_SD).index_copy(0, order_S, y_SD)
+
+    def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
+        """The same with at most `rows` tokens an expert, the first ones; zero for the others."""
+        sent = len(order_S)
+        row_R = torch.arange(rows, device=x_ND.device)
+        begins_E = tokens_E.cumsum(0) - tokens_E
+        taken_ER = row_R < tokens_E[:, None]
+        place_ER = (begins_E[:, None] + row_R).clamp(max=sent - 1)
+        assignment_ER = order_S[place_ER]
+        dtype = compute_type(x_ND)
+        x_ERD = x_ND[assignment_ER // self.top_k].to(dtype)
+        inner_ERF = activate(self.kind, x_ERD @ self._first().to(dtype).transpose(1, 2))
+        y_ERD = inner_ERF @ self.down.to(dtype).transpose(1, 2)
+        # Rows that hold no token of their own all land in one more row, which is cut off.
+        target = assignment_ER.where(taken_ER, sent).flatten()
+        y_SD = y_ERD.new_zeros(sent + 1, y_ERD.shape[-1])
+        return y_SD.index_copy(0, target, y_ERD.flatten(0, 1))[:sent]

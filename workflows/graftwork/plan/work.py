@@ -50,11 +50,7 @@ class Model:
     @property
     def active_parameters(self) -> int:
         """Parameters that one token meets: experts it is not sent to and masked ones left out."""
-        architecture = self.architecture
-        active = architecture.matmul_parameters(self.vocab, density=self.density)
-        look_ups = 0 if architecture.tie_embeddings else self.vocab * architecture.width
-        norms = architecture.width * (2 * architecture.layers + 1)
-        return round(active) + look_ups + norms
+        return self.architecture.active_parameters(self.vocab, density=self.density)
 
 
 @dataclass(frozen=True, slots=True)

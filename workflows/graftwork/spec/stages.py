@@ -195,6 +195,8 @@ class Training(StageBody):
     """Optimizer."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient; longer ones are scaled down."""
+    z_loss: float = Field(default=0.0, ge=0)
+    """Weight of the squared log-sum-exp of the logits, which keeps them small; 1e-4 is usual."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of forward and backward; weights and moments stay fp32."""
     document_mask: bool = True
