@@ -59,10 +59,11 @@ format: $(VENV)/.dev ## Format the code.
 	$(BIN)/ruff format
 
 goldens: $(VENV)/.dev ## Write the compiled pipeline of every spec again; review the difference.
-	GOLDENS=write $(BIN)/pytest -q tests/compile/test_goldens.py
+	GOLDENS=write $(BIN)/pytest -q tests/compile/test_goldens.py tests/launcher/test_manifests.py
 
-docs: $(VENV)/.dev ## Write the generated pages of docs/ again.
+docs: $(VENV)/.dev ## Write the generated pages, dashboards, monitors and alerts again.
 	$(BIN)/python docs/generate.py
+	$(BIN)/python manifests/generate.py
 
 bench: $(VENV)/.dev ## Measure the language, the compiler and the local run; prints JSON.
 	$(BIN)/python benchmarks/run.py

@@ -14,6 +14,7 @@ pools:
     workers: WORKERS
     gpus_per_worker: 1
     cpus_per_worker: 12
+    cpu_request: 11.5
     memory: 120Gi
     shm: 32Gi
     node_selector: {pool: a100}
@@ -21,21 +22,24 @@ pools:
     queue: research
     priority_class: low
     env_secrets: {HF_TOKEN: hub/token}
+    MORE
 corpora: {python: {source: stdlib}}
 stages:
   tokens: {prepare: {from: python, context: 128}}
   base:
     train: {data: tokens, model: {layers: 2, width: 64, heads: 4}, budget: 8 steps, pool: gpus}
+  stacked: {grow: {from: base, method: {name: g_stack, factor: 2}, pool: gpus}}
 """
 
 
 @pytest.fixture
 def step(tmp_path):
-    """The step `base`, for so many workers."""
+    """A step of the spec, for so many workers and with more said about their pool."""
 
-    def make(workers=1):
+    def make(workers=1, more="", name="base"):
         path = tmp_path / "spec.yaml"
-        path.write_text(SPEC.replace("WORKERS", str(workers)))
-        return plan(load([path])).steps[-1].step
+        path.write_text(SPEC.replace("WORKERS", str(workers)).replace("MORE", more))
+        steps = {planned.step.name: planned.step for planned in plan(load([path])).steps}
+        return steps[name]
 
     return make

@@ -10,6 +10,9 @@ RUN = "graftwork.dev/run"
 STEP = "graftwork.dev/step"
 FINGERPRINT = "graftwork.dev/fingerprint"
 WORKFLOW = "graftwork.dev/workflow"
+# Whether the job is on its pool's spot nodes, or on its ordinary ones.
+NODES = "graftwork.dev/nodes"
+SPOT, ORDINARY = "spot", "ordinary"
 MANAGED = {"app.kubernetes.io/managed-by": "graftwork"}
 
 

@@ -1,16 +1,17 @@
 """A step as a RayJob.
 
-One worker is the head pod alone: the step's training runs in the job's own process, as it does on
-a laptop. More workers are a worker group of their own, beside a small head that does no work.
+One worker is the head pod alone: the step's work is done in the job's own process, as it is on a
+laptop. More workers are a worker group of their own, beside a small head that does no work.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from graftwork.cluster.names import job_labels, job_name
-from graftwork.cluster.pods import pod_template
-from graftwork.metrics import METRICS_ADDRESS, RUN_VARIABLE
+from graftwork.cluster.names import NODES, ORDINARY, SPOT, job_labels, job_name
+from graftwork.cluster.pods import SECURITY, TOKEN_VOLUME, Part, is_elastic, pod_template
+from graftwork.metrics import METRICS_ADDRESS
+from graftwork.spec.resources import Pool
 from graftwork.step import Step
 
 Json = dict[str, Any]
@@ -20,6 +21,10 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 # The cluster stays for a moment after the job, so that the last lines of its log can be read.
 LINGER_SECONDS = 60
 PRE_RUNNING_SECONDS = 3600
+# An elastic job's workers wait for their place in a training that starts again.
+IDLE_SECONDS = 300
+# Stages that read models and write one, or judge them: however large the pool, one worker of it.
+IN_ONE_PROCESS = frozenset({"grow", "upcycle", "merge", "evaluate", "compare"})
 
 
 def entrypoint(*, alone: bool) -> str:
@@ -32,14 +37,14 @@ def entrypoint(*, alone: bool) -> str:
     """
     start = f'printf %s "${STEP_VARIABLE}" > /tmp/step.json'
     run = "python3 -m graftwork_train.run /tmp/step.json"
-    return (
-        f"{start} && {METRICS_ADDRESS}=$RAY_ADDRESS RAY_ADDRESS= {run}"
-        if alone
-        else f"{start} && {run}"
-    )
+    if alone:
+        run = f"{METRICS_ADDRESS}=$RAY_ADDRESS RAY_ADDRESS= {run}"
+    return f"{start} && {run}"
 
 
-def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> Json:
+def ray_job(
+    step: Step, *, run_id: str, namespace: str, owner: Json | None, spot: bool = False
+) -> Json:
     """The RayJob of a step of a run.
 
     Args:
@@ -47,12 +52,15 @@ def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> J
         run_id: The pipeline run's id.
         namespace: Where the job is made.
         owner: The Workflow as an owner reference, so that nothing outlives it.
+        spot: Whether it is to run on the pool's spot nodes.
     """
     labels = job_labels(run_id, step.workflow, step.name, step.fingerprint)
     metadata: Json = {
         "name": job_name(run_id, step.name),
         "namespace": namespace,
-        "labels": labels | ({QUEUE: step.pool.queue} if step.pool.queue else {}),
+        "labels": labels
+        | {NODES: SPOT if spot else ORDINARY}
+        | ({QUEUE: step.pool.queue} if step.pool.queue else {}),
     }
     if owner:
         metadata["ownerReferences"] = [owner]
@@ -61,58 +69,88 @@ def ray_job(step: Step, *, run_id: str, namespace: str, owner: Json | None) -> J
         "kind": "RayJob",
         "metadata": metadata,
         "spec": {
-            "entrypoint": entrypoint(alone=step.pool.workers == 1),
+            "entrypoint": entrypoint(alone=is_alone(step)),
             "submissionMode": "HTTPMode",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": LINGER_SECONDS,
             "backoffLimit": step.execution.retries,
             "activeDeadlineSeconds": step.execution.deadline,
-            "preRunningDeadlineSeconds": min(PRE_RUNNING_SECONDS, step.execution.deadline),
-            "rayClusterSpec": _cluster(step, labels, run_id),
+            "preRunningDeadlineSeconds": min(
+                _pre_running(step.pool, spot=spot), step.execution.deadline
+            ),
+            "rayClusterSpec": _cluster(step, labels, spot=spot),
         },
     }
 
 
-def _cluster(step: Step, labels: dict[str, str], run_id: str) -> Json:
-    alone = step.pool.workers == 1
-    cluster: Json = {
-        "headGroupSpec": {
-            "rayStartParams": {
-                "num-cpus": str(step.pool.cpus_per_worker) if alone else "0",
-                "dashboard-host": "0.0.0.0",
-            },
-            "template": _pod(step, labels, run_id, works=alone),
-        },
+def _pre_running(pool: Pool, *, spot: bool) -> int:
+    # On spot nodes the launcher loses its patience first, and makes the job anew elsewhere.
+    return PRE_RUNNING_SECONDS + (pool.spot.patience if spot and pool.spot else 0)
+
+
+def is_alone(step: Step) -> bool:
+    """Whether one pod does it all: a pool of one, or a stage that has no use for more."""
+    return step.pool.workers == 1 or step.spec.kind in IN_ONE_PROCESS
+
+
+def _cluster(step: Step, labels: dict[str, str], *, spot: bool) -> Json:
+    def pod(part: Part) -> Json:
+        return pod_template(
+            step.pool, step.storage, step.pool.image or step.execution.image, labels,
+            part=part, env=_environment(step), spot=spot,
+        )  # fmt: skip
+
+    cpus = str(step.pool.cpus_per_worker)
+    if is_alone(step):
+        return {"headGroupSpec": _head(cpus, pod("alone"))}
+    cluster = {
+        "headGroupSpec": _head("0", pod("head")),
+        "workerGroupSpecs": [_workers(step.pool) | {"template": pod("worker")}],
     }
-    if not alone:
-        cluster["workerGroupSpecs"] = [
+    return cluster | (_autoscaling() if is_elastic(step.pool) else {})
+
+
+def _head(cpus: str, template: Json) -> Json:
+    parameters = {"num-cpus": cpus, "dashboard-host": "0.0.0.0"}
+    return {"rayStartParams": parameters, "template": template}
+
+
+def _workers(pool: Pool) -> Json:
+    # KubeRay submits the job once all replicas are there, so an elastic job begins with the fewest.
+    fewest = pool.min_workers or pool.workers
+    return {
+        "groupName": "workers",
+        "replicas": fewest,
+        "minReplicas": fewest,
+        "maxReplicas": pool.workers,
+        "rayStartParams": {"num-cpus": str(pool.cpus_per_worker)},
+    }
+
+
+def _autoscaling() -> Json:
+    """Ray's own autoscaler, which asks for workers as Ray Train asks for places."""
+    options = {
+        "resources": {
+            "limits": {"cpu": "500m", "memory": "1Gi"},
+            "requests": {"cpu": "100m", "memory": "512Mi"},
+        },
+        "securityContext": SECURITY,
+        "volumeMounts": [
             {
-                "groupName": "workers",
-                "replicas": step.pool.workers,
-                "minReplicas": step.pool.workers,
-                "maxReplicas": step.pool.workers,
-                "rayStartParams": {"num-cpus": str(step.pool.cpus_per_worker)},
-                "template": _pod(step, labels, run_id, works=True),
-            }
-        ]
-    return cluster
+                "name": TOKEN_VOLUME,
+                "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                "readOnly": True,
+            },
+            {"name": "scratch", "mountPath": "/tmp"},
+        ],
+        "idleTimeoutSeconds": IDLE_SECONDS,
+    }
+    return {"enableInTreeAutoscaling": True, "autoscalerOptions": options}
 
 
-def _pod(step: Step, labels: dict[str, str], run_id: str, *, works: bool) -> Json:
-    return pod_template(
-        step.pool,
-        step.storage,
-        step.pool.image or step.execution.image,
-        labels,
-        works=works,
-        env=_environment(step, run_id),
-    )
-
-
-def _environment(step: Step, run_id: str) -> dict[str, str]:
+def _environment(step: Step) -> dict[str, str]:
     return {
         STEP_VARIABLE: step.dumps(),
-        RUN_VARIABLE: run_id,
         "HOME": "/tmp",
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": str(step.pool.cpus_per_worker),

@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Name, Strict
+from graftwork.spec.placement import Affinity, Head, Spot, Toleration
 from graftwork.units import Bytes, FlopsPerSecond, Seconds
-
-
-class Toleration(Strict):
-    """A Kubernetes toleration."""
-
-    key: str | None = None
-    """The taint's key. Default, with `Exists`: every taint."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """`Exists` tolerates any value of the taint, `Equal` the one given."""
-    value: str | None = None
-    """The taint's value."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect. Default: any."""
-    toleration_seconds: int | None = Field(default=None, ge=0)
-    """How long a pod stays once the taint is set. Default: for good."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.operator == "Exists" and self.value is not None:
-            raise ValueError(
-                "a toleration with operator Exists takes no value; leave it out or write Equal"
-            )
-        if self.operator == "Equal" and self.key is None:
-            raise ValueError(
-                "a toleration with operator Equal needs a key; add 'key' or write Exists"
-            )
-        return self
 
 
 class Pool(Strict):
@@ -42,8 +16,14 @@ class Pool(Strict):
 
     workers: int = Field(default=1, ge=1)
     """Ray Train workers. 1 runs in the step's own process where it runs locally."""
+    min_workers: int | None = None
+    """Fewest workers that training goes on with; on a cluster the job grows and shrinks between
+    this and `workers`, as nodes come and go. Default: `workers`."""
     cpus_per_worker: int = Field(default=1, ge=1)
     """CPU cores of a worker."""
+    cpu_request: float | None = Field(default=None, gt=0)
+    """CPU cores that the cluster sets aside for a worker; fewer than `cpus_per_worker` let it share
+    them with other pods. Default: all."""
     gpus_per_worker: int = Field(default=0, ge=0)
     """Accelerators of a worker."""
     accelerator: str = "nvidia.com/gpu"
@@ -63,6 +43,12 @@ class Pool(Strict):
     """Labels that a node must have."""
     tolerations: list[Toleration] = Field(default_factory=list)
     """Taints that the workers tolerate."""
+    affinity: Affinity | None = None
+    """How the workers lie to one another, and further demands on their nodes."""
+    spot: Spot | None = None
+    """Cheaper nodes to begin on, which may be taken away."""
+    head: Head = Head()
+    """The pod that leads several workers on a cluster."""
     queue: Name | None = None
     """Kueue's local queue."""
     priority_class: str | None = None
@@ -71,6 +57,20 @@ class Pool(Strict):
     """Image of the workers. Default: the workflow's."""
     env_secrets: dict[str, str] = Field(default_factory=dict)
     """Environment variables from secrets: `NAME: secret/key`."""
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers}, and there are {self.workers} workers; write a "
+                f"number from 1 to {self.workers}"
+            )
+        if self.cpu_request is not None and self.cpu_request > self.cpus_per_worker:
+            raise ValueError(
+                f"cpu_request sets {self.cpu_request:g} cores aside for workers that use "
+                f"{self.cpus_per_worker}; raise cpus_per_worker, or lower it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _secrets_by_reference(self) -> Self:
@@ -119,3 +119,5 @@ class Execution(Strict):
     """How often a stage that failed is tried again; it goes on from its last checkpoint."""
     grafana: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """Address of Grafana; logs and reports of steps then link to their metrics."""
+    worker_restarts: int = Field(default=3, ge=0, le=1000)
+    """How often a training's workers are started anew inside one try, after one of them was lost."""

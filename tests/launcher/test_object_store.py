@@ -1,0 +1,79 @@
+import base64
+import os
+
+import pytest
+
+from graftwork.cluster.api import NotFoundError
+from graftwork.cluster.object_store import complete_storage, take_credentials
+from graftwork.spec.resources import Storage
+
+MINIO = """
+minio: {default: {endpoint: "minio-service.kubeflow:9000", disableSSL: true, region: minio,
+  credentials: {secretRef: {secretName: keys}}}}
+s3: {default: {region: eu-west-1}}
+"""
+
+
+class Namespace:
+    """What the launcher reads of its namespace."""
+
+    def __init__(self, providers=None):
+        self.providers = providers
+
+    def config_map(self, name):
+        if self.providers is None:
+            raise NotFoundError(name)
+        return {"providers": self.providers}
+
+    def secret(self, name):
+        assert name == "keys"
+        return {key: base64.b64encode(key.encode()).decode() for key in ("accesskey", "secretkey")}
+
+
+@pytest.fixture
+def completed(step):
+    def of(root, providers=MINIO, **more):
+        there = step().model_copy(update={"storage": Storage(root=root, **more)})
+        return complete_storage(there, Namespace(providers)).storage
+
+    return of
+
+
+def test_kfp_s_name_for_a_server_of_its_own_becomes_s3_with_its_endpoint(completed):
+    assert completed("minio://bucket/runs") == Storage(
+        root="s3://bucket/runs",
+        endpoint="http://minio-service.kubeflow:9000",
+        region="minio",
+        secret="keys",
+    )
+
+
+def test_amazon_s_own_buckets_take_their_region_and_no_endpoint(completed):
+    assert completed("s3://bucket/runs") == Storage(root="s3://bucket/runs", region="eu-west-1")
+
+
+def test_what_the_spec_says_goes_before_what_kfp_knows(completed):
+    said = {"endpoint": "https://s3.example", "region": "r", "secret": "mine"}
+    assert completed("minio://bucket/runs", **said) == Storage(root="s3://bucket/runs", **said)
+
+
+def test_an_endpoint_without_a_scheme_is_encrypted_unless_kfp_says_otherwise(completed):
+    providers = "minio: {default: {endpoint: 'store:9000'}}"
+    assert completed("minio://bucket/runs", providers).endpoint == "https://store:9000"
+
+
+@pytest.mark.parametrize("root", ["gs://bucket/runs", "/mnt/runs"])
+def test_other_storage_is_left_as_it_is(completed, root):
+    assert completed(root) == Storage(root=root)
+
+
+def test_a_namespace_without_kfp_s_settings_changes_no_more_than_the_scheme(completed):
+    assert completed("minio://bucket/runs", None) == Storage(root="s3://bucket/runs")
+
+
+def test_the_keys_of_the_secret_go_into_the_environment_only(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    take_credentials(Storage(root="s3://b/r", secret="keys"), Namespace())
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == "secretkey"
