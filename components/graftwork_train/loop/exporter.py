@@ -24,6 +24,8 @@ from ray.util.metrics import Counter, Gauge
 
 from graftwork.metrics import METRICS_ADDRESS, find
 
+LOOPBACK = ("127.", "localhost")
+
 
 class Sink(Protocol):
     """Where values go."""
@@ -75,10 +77,14 @@ class PipeSink:
     """
 
     def __init__(self, labels: Mapping[str, str], address: str) -> None:
+        env = {**os.environ, "RAY_ADDRESS": address}
+        if not address.startswith(LOOPBACK):
+            # This process keeps Ray to the loopback interface, see graftwork_train/__init__.py.
+            env.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
         # What Ray says of its own must not get into the step's log.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "graftwork_train.loop.exporter", json.dumps(dict(labels))],
-            env={**os.environ, "RAY_ADDRESS": address},
+            env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

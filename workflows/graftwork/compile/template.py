@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from kfp import dsl, kubernetes
 
 from graftwork.compile.component import component
+from graftwork.metrics import LAUNCHER_POD
 from graftwork.plan import Plan
 from graftwork.spec.resources import Execution, Storage
 
@@ -66,6 +67,8 @@ def configure(task: Any, execution: Execution, storage: Storage) -> None:  # noq
             backoff_factor=BACKOFF_FACTOR,
             backoff_max_duration=BACKOFF_LIMIT,
         )
+    for key, value in LAUNCHER_POD.items():
+        kubernetes.add_pod_label(task, key, value)
     kubernetes.set_timeout(task, execution.deadline)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     if storage.secret:

@@ -6,7 +6,8 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 TRAINING_DASHBOARD = "graftwork-training"
-"""The dashboard's uid, which is its address."""
+JOBS_DASHBOARD = "graftwork-jobs"
+"""The dashboards' uids, which are their addresses."""
 ALL = "$__all"
 
 

@@ -28,6 +28,8 @@ LOCAL = "local"
 """The run of what no pipeline runs."""
 LAUNCHER_PORT = 9464
 """Where a step pod serves the launcher's metrics."""
+LAUNCHER_POD = {"app.kubernetes.io/component": "graftwork-launcher"}
+"""The label of a step pod, by which Prometheus finds it."""
 # Ray puts this before every name that is exported through it.
 RAY_PREFIX = "ray_"
 
