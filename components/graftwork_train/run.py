@@ -28,10 +28,11 @@ from pydantic import ValidationError
 from graftwork.artifact import Ancestor, InputRecord, Record
 from graftwork.errors import CorruptArtifactError, GraftworkError, RunError, UsageError
 from graftwork.progress import emit
-from graftwork.step import Step
+from graftwork.step import Step, StepInput
 from graftwork.store import Store, has_changed
 from graftwork.store.artifacts import keyed_inputs
 from graftwork.store.files import explain
+from graftwork.store.ranges import RemoteArtifact
 from graftwork_train.job import CURVE, Artifact, Job, Outcome
 from graftwork_train.machine import machine_class, peak_memory_bytes, versions
 from graftwork_train.stages.base import perform
@@ -56,6 +57,10 @@ A comparison of many large models over many seeds would otherwise read them all.
 """
 
 
+STREAMED = (".bin",)
+"""Endings of the files of tokens artifacts that are read in parts, where they lie behind a URL."""
+
+
 class Inputs:
     """The step's inputs, each fetched and verified once."""
 
@@ -69,10 +74,18 @@ class Inputs:
     def fetch(self, index: int) -> Artifact:
         """The artifact of the input at this position."""
         if index not in self._fetched:
-            uri = self._step.input_uri(self._step.inputs[index])
-            record, path = self._store.fetch(uri, only=READS.get(self._step.spec.kind, ()))
-            self._fetched[index] = Artifact(record, path)
+            self._fetched[index] = self._fetch(self._step.inputs[index])
         return self._fetched[index]
+
+    def _fetch(self, source: StepInput) -> Artifact:
+        uri = self._step.input_uri(source)
+        only: tuple[str, ...] = READS.get(self._step.spec.kind, ())
+        remote = None
+        if source.product == "tokens" and not self._store.files.local and not only:
+            remote = RemoteArtifact.of(self._store, uri, self._step.pool.data_cache, large=STREAMED)
+            only = remote.small
+        record, path = self._store.fetch(uri, only=only)
+        return Artifact(record, path, remote)
 
     def records(self) -> dict[str, tuple[str, Record]]:
         """By key in the record: an input's URI and record, files not read again."""
@@ -145,7 +158,9 @@ def execute(step: Step, store: Store) -> Record:
     import_stage(step.spec.kind)
     inputs = Inputs(step, store)
     out, scratch = store.staging(step.uri), store.scratch(step.uri)
-    job = Job(step=step, out=out, scratch=scratch, fetch=inputs.fetch, missing=inputs.missing)
+    workspace = store.workspace(step.uri)
+    workspace.claim(first=True)
+    job = Job(step, out, scratch, inputs.fetch, inputs.missing, workspace)
     try:
         started, clock = datetime.now(UTC), time.perf_counter()
         outcome = perform(step.spec.body, job)
@@ -153,7 +168,7 @@ def execute(step: Step, store: Store) -> Record:
         for note in outcome.notes:
             print(note, flush=True)  # noqa: T201 - the process's output is the step's log
         draft = make_record(step, outcome, inputs.records(), started, seconds)
-        return store.commit(out, draft, step.uri)
+        return store.commit(out, draft, step.uri, workspace)
     finally:
         shutil.rmtree(out, ignore_errors=True)
 

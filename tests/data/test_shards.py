@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from graftwork.errors import CorruptArtifactError, RunError
-from graftwork_train.data.shards import INDEX, ShardWriter, TokenShards, file_stem
+from graftwork_train.data.index import INDEX
+from graftwork_train.data.shards import ShardWriter, TokenShards, file_stem
 
 EOS = 9
 

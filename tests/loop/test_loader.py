@@ -62,7 +62,7 @@ def test_seeds_give_other_orders(mixed):
 
 def test_a_cursor_goes_on_where_the_stage_before_stopped(mixed):
     straight = Loader(Source(mixed, seed=1), 8, document_mask=True)
-    resumed = Loader(Source(mixed, seed=1, cursor=24), 8, document_mask=True)
+    resumed = Loader(Source(mixed, seed=1, cursor={"": 24}), 8, document_mask=True)
     assert [first_tokens(resumed, s) for s in range(4)] == [
         first_tokens(straight, s) for s in range(3, 7)
     ]

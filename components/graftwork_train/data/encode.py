@@ -10,8 +10,9 @@ import numpy as np
 import xxhash
 
 from graftwork_train.data.documents import Batch
+from graftwork_train.data.index import Ids, Index, Packing, Split
 from graftwork_train.data.packing import Packer
-from graftwork_train.data.shards import Ids, Index, Packing, ShardWriter, Split
+from graftwork_train.data.shards import ShardWriter
 from graftwork_train.data.split import Splitter
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.data.tokenizer import Encoder

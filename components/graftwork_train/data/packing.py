@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graftwork_train.data.shards import Ids, Packing, ShardWriter, Split
+from graftwork_train.data.index import Ids, Packing, Split
+from graftwork_train.data.shards import ShardWriter
 
 # Rows that best-fit looks at together; of these, the emptiest eighth waits for the next window.
 WINDOW_ROWS = 256

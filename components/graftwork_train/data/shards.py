@@ -13,84 +13,75 @@ and the last `context` are labels. With `concatenate`, row i begins at token `i 
 neighbouring rows share one token and every token but the first is a label exactly once. With
 `best_fit`, the offsets say where each row begins and ends; rows shorter than `context + 1` are
 padded when they are read.
+
+`block_rows` rows together are a block, of 8 MiB at most. The index has a digest of each, so that
+tokens that lie behind a URL are read and verified block by block, as training needs them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+import xxhash
 
-from graftwork.artifact import Plain
 from graftwork.errors import CorruptArtifactError, RunError
+from graftwork.store.ranges import RangeReader, RemoteArtifact
+from graftwork_train.data.blocks import Block, BlockCache
+from graftwork_train.data.index import (
+    INDEX,
+    Ids,
+    Index,
+    Offsets,
+    Packing,
+    Part,
+    Split,
+    block_span,
+    check_sizes,
+    read_index,
+)
 
-INDEX = "index.json"
-FORMAT: Literal[1] = 1
 # A domain costs two files; a field of ids taken for a domain field is found before the disk is.
 MOST_DOMAINS = 1000
 
-Split = Literal["train", "held_out"]
-Packing = Literal["concatenate", "best_fit"]
-Ids = npt.NDArray[np.int64]
-
-
-class Part(Plain):
-    """One domain's share of one split. `rows` names the file of offsets, where there is one."""
-
-    file: str
-    rows: str | None = None
-    tokens: int = Field(default=0, ge=0)
-    documents: int = Field(default=0, ge=0)
-    sequences: int = Field(default=0, ge=0)
-
-
-class Index(Plain):
-    """What `index.json` says."""
-
-    format: Literal[1] = FORMAT
-    vocab: int = Field(ge=2)
-    eos: int = Field(ge=0)
-    context: int = Field(ge=1)
-    packing: Packing
-    dtype: Literal["uint16", "uint32"]
-    domains: dict[str, dict[Split, Part]]
-
 
 class TokenShards:
-    """Reader of a tokens artifact. Files are mapped into memory, never loaded whole."""
+    """Reader of a tokens artifact. Files are mapped into memory, never loaded whole.
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        self._folder = folder
+    Args:
+        folder: With the index and, unless there are `blocks`, the tokens.
+        index: What it says.
+        blocks: Gives the tokens of an artifact behind a URL.
+    """
+
+    def __init__(self, folder: Path, index: Index, blocks: BlockCache | None = None) -> None:
+        self.folder = folder
         self._index = index
+        self._blocks = blocks
         self._maps: dict[str, npt.NDArray[np.unsignedinteger]] = {}
-        self._offsets: dict[str, npt.NDArray[np.int64]] = {}
+        self._offsets: dict[str, Offsets] = {}
 
     @classmethod
-    def open(cls, path: Path | str) -> TokenShards:
-        """Open the artifact in folder `path`.
+    def open(cls, place: Path | str | RemoteArtifact) -> TokenShards:
+        """Open the artifact in a folder, or behind a URL.
 
         Raises:
             CorruptArtifactError: the index is missing or of another form, or a file has another
                 size than the index says.
+            RunError: the storage refuses.
         """
-        folder = Path(path)
-        try:
-            index = Index.model_validate_json((folder / INDEX).read_bytes())
-        except (OSError, ValidationError) as error:
-            raise CorruptArtifactError(str(folder), f"{INDEX} cannot be read: {error}") from error
-        width = np.dtype(index.dtype).itemsize
-        for parts in index.domains.values():
-            for part in parts.values():
-                _check_size(folder, part.file, part.tokens * width)
-                if part.rows is not None:
-                    _check_size(folder, part.rows, (part.sequences + 1) * 8)
+        if isinstance(place, RemoteArtifact):
+            return _open_remote(place)
+        folder = Path(place)
+        index = read_index(folder, str(folder))
+        found = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        check_sizes(str(folder), index, found)
         return cls(folder, index)
 
     @property
@@ -112,6 +103,16 @@ class TokenShards:
     def packing(self) -> Packing:
         """How documents were put into rows."""
         return self._index.packing
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the tokens lie behind a URL."""
+        return self._blocks is not None
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block: those that are fetched together, where the tokens lie behind a URL."""
+        return self._index.block_rows
 
     def domains(self, split: Split) -> tuple[str, ...]:
         """Names of the domains that have at least one sequence in `split`, in order."""
@@ -145,13 +146,7 @@ class TokenShards:
         if not 0 <= index < self.sequences(split, domain):
             count = self.sequences(split, domain)
             raise IndexError(f"row {index} of {domain}/{split}, which has {count}")
-        part = self._index.domains[domain][split]
-        start, stop = self._span(part, index)
-        row = self._map(part)[start:stop]
-        if row.max() >= self.vocab:
-            raise CorruptArtifactError(
-                str(self._folder), f"{part.file} holds token {row.max()}, above {self.vocab - 1}"
-            )
+        row = self._row(self._index.domains[domain][split], index)
         tokens = np.full(self.context + 1, self.eos, dtype=np.int64)
         tokens[: len(row)] = row
         documents = np.full(self.context + 1, -1, dtype=np.int32)
@@ -159,20 +154,69 @@ class TokenShards:
         documents[1 : len(row)] = np.cumsum(row[:-1] == self.eos, dtype=np.int32)
         return tokens, documents
 
+    def ahead(self, split: Split, rows: Iterable[tuple[str, int]]) -> int:
+        """Begin to fetch the blocks of rows that are read soon; how many that begins.
+
+        Args:
+            split: Split of the rows.
+            rows: Domain and index of each, in the order of need.
+        """
+        if self._blocks is None:
+            return 0
+        wanted = dict.fromkeys((domain, index // self.block_rows) for domain, index in rows)
+        return self._blocks.ahead(
+            self._block(self._index.domains[domain][split], number) for domain, number in wanted
+        )
+
+    def close(self) -> None:
+        """Stop fetching."""
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def _row(self, part: Part, index: int) -> npt.NDArray[np.unsignedinteger]:
+        start, stop = self._span(part, index)
+        if self._blocks is None:
+            row = self._map(part)[start:stop]
+        else:
+            block = self._block(part, index // self.block_rows)
+            skipped = start - block.start // self._index.width
+            ids = self._blocks.get(block).view(self._dtype)
+            row = ids[skipped : skipped + stop - start]
+        if row.max() >= self.vocab:
+            raise CorruptArtifactError(
+                self._blocks.uri if self._blocks else str(self.folder),
+                f"{part.file} holds token {row.max()}, above {self.vocab - 1}",
+            )
+        return row
+
+    def _block(self, part: Part, number: int) -> Block:
+        start, stop = block_span(self._index, part, self._offsets_of(part), number)
+        width = self._index.width
+        return Block(part.file, number, start * width, stop * width, part.blocks[number])
+
     def _span(self, part: Part, index: int) -> tuple[int, int]:
-        if part.rows is None:
+        offsets = self._offsets_of(part)
+        if offsets is None:
             start = index * self.context
             return start, min(start + self.context + 1, part.tokens)
-        if part.rows not in self._offsets:
-            path = self._folder / part.rows
-            self._offsets[part.rows] = np.memmap(path, dtype="<i8", mode="r")
-        offsets = self._offsets[part.rows]
         return int(offsets[index]), int(offsets[index + 1])
+
+    def _offsets_of(self, part: Part) -> Offsets | None:
+        if part.rows is None:
+            return None
+        if part.rows not in self._offsets:
+            path = self.folder / part.rows
+            self._offsets[part.rows] = np.memmap(path, dtype="<i8", mode="r")
+        return self._offsets[part.rows]
+
+    @property
+    def _dtype(self) -> np.dtype[np.unsignedinteger]:
+        return np.dtype(self._index.dtype).newbyteorder("<")
 
     def _map(self, part: Part) -> npt.NDArray[np.unsignedinteger]:
         if part.file not in self._maps:
-            dtype = np.dtype(self._index.dtype).newbyteorder("<")
-            self._maps[part.file] = np.memmap(self._folder / part.file, dtype=dtype, mode="r")
+            path = self.folder / part.file
+            self._maps[part.file] = np.memmap(path, dtype=self._dtype, mode="r")
         return self._maps[part.file]
 
 
@@ -233,9 +277,27 @@ class ShardWriter:
         """Write `index.json` and give it back. Domains come in alphabetical order."""
         domains = {name: self._parts[name] for name in sorted(self._parts)}
         index = Index.model_validate(self._head | {"dtype": self._dtype, "domains": domains})
+        signed = {
+            name: {split: self._signed(index, part) for split, part in parts.items()}
+            for name, parts in domains.items()
+        }
+        index = index.model_copy(update={"domains": signed})
         text = json.dumps(index.model_dump(mode="json", exclude_none=True), indent=1)
         (self._folder / INDEX).write_text(text + "\n", encoding="utf-8")
         return index
+
+    def _signed(self, index: Index, part: Part) -> Part:
+        """The part with the digests of its blocks."""
+        if not part.sequences:
+            return part
+        data = np.memmap(self._folder / part.file, dtype=np.uint8, mode="r")
+        offsets = np.memmap(self._folder / part.rows, dtype="<i8", mode="r") if part.rows else None
+        digests = []
+        for number in range(-(-part.sequences // index.block_rows)):
+            start, stop = block_span(index, part, offsets, number)
+            block = data[start * index.width : stop * index.width]
+            digests.append(xxhash.xxh3_128_hexdigest(block.data))
+        return part.model_copy(update={"blocks": tuple(digests)})
 
     def _append(self, split: Split, domain: str, ids: Ids, documents: int) -> Part:
         part = self._part(split, domain)
@@ -277,14 +339,19 @@ def file_stem(domain: str) -> str:
     return f"{safe or 'domain'}.{sha256(domain.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def tokens_by_domain(index: Index, split: Split) -> Mapping[str, int]:
-    """Tokens per domain of one split."""
-    return {name: parts[split].tokens for name, parts in index.domains.items()}
+def _open_remote(artifact: RemoteArtifact) -> TokenShards:
+    reader = artifact.open()
+    folder = reader.small()
+    index = read_index(folder, artifact.uri)
+    check_sizes(artifact.uri, index, reader.sizes())
+    parts = [part for parts in index.domains.values() for part in parts.values()]
+    if any(part.sequences and not part.blocks for part in parts):
+        # Tokens of an earlier version: without digests of blocks they can only be read whole.
+        return TokenShards.open(reader.whole())
+    return TokenShards(folder, index, _cache(artifact, reader, folder))
 
 
-def _check_size(folder: Path, name: str, expected: int) -> None:
-    path = folder / name
-    size = path.stat().st_size if path.is_file() else -1
-    if size != expected:
-        found = "is missing" if size < 0 else f"has {size} bytes"
-        raise CorruptArtifactError(str(folder), f"{name} {found}; the index says {expected}")
+def _cache(artifact: RemoteArtifact, reader: RangeReader, folder: Path) -> BlockCache:
+    # The index names all digests, so its own tells the blocks of one artifact from another's.
+    key = sha256((folder / INDEX).read_bytes()).hexdigest()[:16]
+    return BlockCache(artifact.uri, reader.read, reader.cache(), key, artifact.limit)

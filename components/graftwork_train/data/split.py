@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graftwork_train.data.shards import Ids, Split
+from graftwork_train.data.index import Ids, Split
 
 Placed = tuple[Split, Ids]
 

@@ -20,8 +20,9 @@ from graftwork import store
 from graftwork.errors import RunError
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
 from graftwork.spec.resources import Storage
+from graftwork_train.data.index import Ids
 from graftwork_train.data.sample import sample_texts
-from graftwork_train.data.shards import Ids, TokenShards
+from graftwork_train.data.shards import TokenShards
 from graftwork_train.data.stream import Stream
 
 EOS = "<|endoftext|>"

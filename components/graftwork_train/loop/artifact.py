@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from graftwork.units import format_number, format_seconds
-from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import CURVE, SUMMARY, Job, Outcome
 from graftwork_train.loop.plan import Plan, Start
 from graftwork_train.loop.worker import Trained
@@ -28,14 +27,16 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 def write_artifact(job: Job, plan: Plan, model: Decoder, trained: Trained, start: Start) -> Outcome:
     """Write everything into `job.out`; returns what the record is to say."""
     data = job.step.one("data").fingerprint
-    consumed = plan.cursor + plan.steps * (plan.batch - plan.replayed)
-    cursor = {**start.cursor, data: consumed}
-    eos = TokenShards.open(plan.data).eos
-    save_model(model, job.out, model.context, Saved(cursor, eos))
+    loader = plan.loader()
+    shards = loader.new.shards
+    consumed = loader.new.cursor(plan.steps * (plan.batch - plan.replayed))
+    streams = {f"{data}/{name}" if name else data: count for name, count in consumed.items()}
+    cursor = {**start.cursor, **streams}
+    save_model(model, job.out, model.context, Saved(cursor, shards.eos))
     save_state(job.out / OPTIMIZER, trained.state, model)
     for name in TOKENIZER:
-        if (plan.data / name).is_file():
-            shutil.copyfile(plan.data / name, job.out / name)
+        if (shards.folder / name).is_file():
+            shutil.copyfile(shards.folder / name, job.out / name)
     lines = [json.dumps(point) for point in trained.curve]
     (job.out / CURVE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     measured = metrics(plan, model, trained)

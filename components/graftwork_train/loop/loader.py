@@ -1,25 +1,28 @@
 """Which sequences a step sees: a pure function of seed, step and data, whatever the workers.
 
-Sequences of all domains form one list, shuffled anew for every epoch, so that domains are mixed
-by their sizes. A step takes the next `batch` sequences of that order; of a batch's sequences the
-first ones are new data and the last `replayed` come from older data, in an order and with a
-cursor of their own. Workers take contiguous slices of the batch.
+A step takes the next `batch` sequences of a shuffled stream. Without a mixture, sequences of all
+domains form one stream, so that domains are mixed by their sizes; with one, each domain is a
+stream of its own and the mixture says whose turn it is. Of a batch's sequences the first ones are
+new data and the last `replayed` come from older data, in an order and with a cursor of their own.
+Workers take contiguous slices of the batch, which differ by one sequence where they must.
 
-Shapes: B sequences of the batch or of a worker's slice, T tokens.
+Shapes: B sequences of the batch or of a worker's slice, T tokens, N sequences of a stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import torch
+import xxhash
 from torch import Tensor
 
-from graftwork_train.data.shards import Split, TokenShards
-from graftwork_train.loop.permutation import permute
+from graftwork_train.data.index import Split
+from graftwork_train.data.shards import TokenShards
+from graftwork_train.loop.mixing import Mixing
+from graftwork_train.loop.order import Integers, Order
 from graftwork_train.nn.loss import IGNORE
 
 
@@ -28,13 +31,15 @@ class Batch:
     """Sequences for one forward pass.
 
     `documents_BT` is None where attention may be plainly causal: every sequence is one document,
-    or the document mask is off. `predicted` counts the labels that are not `IGNORE`.
+    or the document mask is off. `predicted` counts the labels that are not `IGNORE`. `digest`
+    stands for the sequences of the whole batch, in order.
     """
 
     tokens_BT: Tensor
     labels_BT: Tensor
     documents_BT: Tensor | None
     predicted: int
+    digest: bytes = b""
 
     def split(self, size: int) -> Iterator[Batch]:
         """Micro-batches of at most `size` sequences, in order."""
@@ -46,6 +51,12 @@ class Batch:
             labels = self.labels_BT[part]
             count = int((labels != IGNORE).sum())
             yield Batch(self.tokens_BT[part], labels, documents, count)
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from while it computes."""
+        documents = None if self.documents_BT is None else self.documents_BT.pin_memory()
+        tokens, labels = self.tokens_BT.pin_memory(), self.labels_BT.pin_memory()
+        return Batch(tokens, labels, documents, self.predicted, self.digest)
 
 
 def _one_document(documents_BT: Tensor) -> bool:
@@ -59,38 +70,89 @@ class Source:
     Args:
         shards: The artifact.
         seed: Of the shuffle.
-        cursor: Sequences that were consumed before.
+        cursor: Sequences of each domain that were consumed before, where there are `phases`;
+            those of all domains together, under the empty name, where there are none.
         split: Which part to read.
+        phases: The first sequence of each phase of a mixture, and its weights by domain.
+
+    Raises:
+        KeyError: a mixture names a domain that has no sequence.
     """
 
     def __init__(
-        self, shards: TokenShards, seed: int, cursor: int = 0, split: Split = "train"
+        self,
+        shards: TokenShards,
+        seed: int,
+        cursor: Mapping[str, int] | None = None,
+        split: Split = "train",
+        phases: Sequence[tuple[int, Mapping[str, float]]] = (),
     ) -> None:
-        self.shards = shards
+        cursor = cursor or {}
+        self.shards, self.split = shards, split
+        self.domains = shards.domains(split)
         self.length = shards.total(split)
-        self._split: Split = split
-        self._seed = seed
-        self._cursor = cursor
-        self._domains = shards.domains(split)
-        self._ends = list(accumulate(shards.sequences(split, name) for name in self._domains))
+        self._mixing: Mixing | None = None
+        if not phases:
+            self.streams: tuple[str, ...] = ("",)
+            self._orders = [Order(shards, split, range(len(self.domains)), seed)]
+        else:
+            for name in sorted({name for _, weights in phases for name in weights}):
+                if name not in self.domains:
+                    raise KeyError(name)
+            self.streams = self.domains
+            self._mixing = Mixing(self.domains, phases)
+            self._orders = [
+                # A seed of its own for each, so that equal domains are not shuffled alike.
+                Order(shards, split, [number], seed ^ xxhash.xxh3_64_intdigest(name.encode()))
+                for number, name in enumerate(self.domains)
+            ]
+        self._before = np.array([cursor.get(name, 0) for name in self.streams], dtype=np.int64)
+
+    def positions(self, start: int, count: int) -> tuple[Integers, Integers]:
+        """Where `count` sequences stand, from the `start`-th of this stage on.
+
+        Returns:
+            streams_N: Positions in `streams`.
+            positions_N: Sequences of that stream before each, those of earlier stages included.
+        """
+        if self._mixing is None:
+            streams_N = np.zeros(count, dtype=np.int64)
+            positions_N: Integers = np.arange(start, start + count)
+        else:
+            streams_N, positions_N = self._mixing.domains(start, count)
+        return streams_N, positions_N + self._before[streams_N]
+
+    def rows(self, start: int, count: int) -> tuple[Integers, Integers]:
+        """What `count` sequences are, from the `start`-th of this stage on.
+
+        Returns:
+            domains_N: Positions in `domains`.
+            rows_N: Rows of those domains.
+        """
+        streams_N, positions_N = self.positions(start, count)
+        if len(self._orders) == 1:
+            return self._orders[0].rows(positions_N)
+        rows_N = np.empty_like(positions_N)
+        for stream in np.unique(streams_N):
+            mine = streams_N == stream
+            _, rows_N[mine] = self._orders[stream].rows(positions_N[mine])
+        return streams_N, rows_N
 
     def places(self, start: int, count: int) -> list[tuple[str, int]]:
-        """Domain and index of `count` sequences, from the `start`-th of this stage on."""
-        wanted = np.arange(self._cursor + start, self._cursor + start + count)
-        places: list[tuple[str, int]] = []
-        for epoch in np.unique(wanted // self.length):
-            inside = wanted[wanted // self.length == epoch] % self.length
-            places += map(self._place, permute(inside, self.length, self._seed, int(epoch)))
-        return places
+        """Domain and row of `count` sequences, from the `start`-th of this stage on."""
+        domains_N, rows_N = self.rows(start, count)
+        names = map(self.domains.__getitem__, domains_N.tolist())
+        return list(zip(names, rows_N.tolist(), strict=True))
 
-    def _place(self, index: int) -> tuple[str, int]:
-        domain = int(np.searchsorted(self._ends, index, side="right"))
-        before = self._ends[domain - 1] if domain else 0
-        return self._domains[domain], int(index) - before
+    def cursor(self, count: int) -> dict[str, int]:
+        """Sequences consumed in all after `count` of this stage, by stream."""
+        taken_S = np.array([count]) if self._mixing is None else self._mixing.taken(count)
+        return dict(zip(self.streams, (self._before + taken_S).tolist(), strict=True))
 
-    def rows(self, places: list[tuple[str, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Tokens and document numbers of sequences."""
-        return [self.shards.read(self._split, domain, index) for domain, index in places]
+    def lengths(self) -> dict[str, int]:
+        """Sequences of an epoch of each stream."""
+        lengths = (order.length for order in self._orders)
+        return dict(zip(self.streams, lengths, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +173,65 @@ class Loader:
     replay: Source | None = None
     replayed: int = 0
 
+    def sources(self) -> Iterator[tuple[Source, int]]:
+        """Each source, and how many sequences of a batch come from it."""
+        yield self.new, self.batch - self.replayed
+        if self.replay is not None:
+            yield self.replay, self.replayed
+
     def places(self, step: int) -> list[tuple[Source, tuple[str, int]]]:
         """Every sequence of a step's batch, in order."""
-        fresh = self.batch - self.replayed
-        places = [(self.new, place) for place in self.new.places(step * fresh, fresh)]
-        if self.replay is not None:
-            older = self.replay.places(step * self.replayed, self.replayed)
-            places += [(self.replay, place) for place in older]
-        return places
+        return [
+            (source, place)
+            for source, count in self.sources()
+            for place in source.places(step * count, count)
+        ]
+
+    def digest(self, step: int) -> bytes:
+        """16 bytes that stand for the sequences of a step's batch, in order."""
+        made = xxhash.xxh3_128()
+        for source, count in self.sources():
+            for numbers in source.rows(step * count, count):
+                made.update(numbers.astype("<i8").tobytes())
+        return made.digest()
+
+    @property
+    def streamed(self) -> bool:
+        """Whether any of the data lies behind a URL."""
+        return any(source.shards.streamed for source, _ in self.sources())
+
+    def mine(
+        self, step: int, rank: int = 0, workers: int = 1
+    ) -> list[tuple[Source, tuple[str, int]]]:
+        """A worker's slice of `places`."""
+        first, last = rank * self.batch // workers, (rank + 1) * self.batch // workers
+        return self.places(step)[first:last]
 
     def read(self, step: int, rank: int = 0, workers: int = 1) -> Batch:
-        """A worker's slice of a step's batch."""
-        size = self.batch // workers
-        mine = self.places(step)[rank * size : (rank + 1) * size]
-        rows = [source.rows([place])[0] for source, place in mine]
+        """A worker's slice of a step's batch.
+
+        Raises:
+            CorruptArtifactError: a token is not in the vocabulary, or a block is damaged.
+            RunError: the storage does not give the tokens.
+        """
+        rows = [
+            source.shards.read(source.split, *place)
+            for source, place in self.mine(step, rank, workers)
+        ]
         return collate(rows, document_mask=self.document_mask)
+
+    def ahead(self, places: Iterable[tuple[Source, tuple[str, int]]]) -> int:
+        """Begin to fetch what lies behind a URL; how many blocks were fetched but not used."""
+        places = list(places)
+        return sum(
+            source.shards.ahead(source.split, (place for of, place in places if of is source))
+            for source, _ in self.sources()
+        )
+
+    def close(self) -> None:
+        """Stop fetching."""
+        for source, _ in self.sources():
+            source.shards.close()
 
 
 def collate(rows: list[tuple[np.ndarray, np.ndarray]], *, document_mask: bool) -> Batch:

@@ -32,8 +32,7 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     Raises:
         RunError: model and data do not fit together, nothing is held out, or the model diverged.
     """
-    data = job.artifact("data").path
-    shards = TokenShards.open(data)
+    shards = TokenShards.open(job.artifact("data").tokens)
     model = load_model(job.artifact("from").path)
     _check(model, shards)
     place = Place(device=_device(job))
@@ -52,7 +51,7 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         )
     job.progress(total, total, "sequences", loss=measured.loss)
     _refuse_divergence(measured)
-    samples = _samples(body, model, shards, data, job.step.seed)
+    samples = _samples(body, model, shards, job.step.seed)
     _write_summary(job.out, measured, samples)
     return Outcome(metrics=_metrics(measured, model))
 
@@ -86,11 +85,11 @@ def _refuse_divergence(measured: HeldOut) -> None:
 
 
 def _samples(
-    body: Evaluate, model: Decoder, shards: TokenShards, data: Path, seed: int
+    body: Evaluate, model: Decoder, shards: TokenShards, seed: int
 ) -> list[dict[str, str]]:
     if not body.sample_tokens:
         return []
-    tokenizer = Tokenizer.from_file(str(data / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(shards.folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     samples = []
     for number, prompt in enumerate(body.prompts):

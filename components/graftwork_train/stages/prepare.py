@@ -10,7 +10,7 @@ from graftwork.spec.data import TokenizerFrom
 from graftwork.spec.stages import Prepare
 from graftwork_train.data.documents import broken_metrics
 from graftwork_train.data.encode import Plan, Shards, write_shards
-from graftwork_train.data.shards import Split
+from graftwork_train.data.index import Split
 from graftwork_train.data.stream import Stream, sources_of
 from graftwork_train.data.tokenizer import Makings, build
 from graftwork_train.job import SUMMARY, Job, Outcome

@@ -48,7 +48,7 @@ def sparsify(body: Sparsify, job: Job) -> Outcome:
 
 def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start]:
     if body.model is not None:
-        shards = TokenShards.open(job.artifact("data").path)
+        shards = TokenShards.open(job.artifact("data").tokens)
         model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
         return model, Start()
     folder = job.artifact("from").path

@@ -17,6 +17,6 @@ def train(body: Train, job: Job) -> Outcome:
     Raises:
         RunError: as `fit`.
     """
-    shards = TokenShards.open(job.artifact("data").path)
+    shards = TokenShards.open(job.artifact("data").tokens)
     model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
     return fit(job, body, model)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from graftwork.spec.model import Architecture
-from graftwork_train.data.shards import Ids
+from graftwork_train.data.index import Ids
 from graftwork_train.nn import Decoder
 
 EOS = 256

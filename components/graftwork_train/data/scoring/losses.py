@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from graftwork_train.data.shards import Ids
+from graftwork_train.data.index import Ids
 from graftwork_train.nn import Decoder
 
 # Tokens in one forward pass; more do not make a CPU faster.
