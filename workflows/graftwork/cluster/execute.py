@@ -60,7 +60,7 @@ def on_cluster(step: Step) -> Place:
             status = read_status(api.ray_job(name))
         except NotFoundError:
             return
-        text = "" if followed else LogFollower().read(status.dashboard, status.job_id)
+        text = "" if followed else LogFollower().read(status.dashboard, status.job_id, last=True)
         if text:
             archive(text)
         api.delete_ray_job(name)

@@ -96,7 +96,7 @@ def follow(
     with _cancelling(api, manifests.name, workflow) as cancelled:
         job.begin(cancelled, retried=retried)
         status = job.to_its_end(cancelled, observe)
-    tell(job.logs.read(status.dashboard, status.job_id))
+    tell(job.logs.read(status.dashboard, status.job_id, last=True))
     archive("".join(said))
     if status.phase != "succeeded":
         attempts = "1 attempt" if status.attempts == 1 else f"{status.attempts} attempts"

@@ -11,6 +11,8 @@ from typing import Any
 from graftwork.cluster.names import NODES, ORDINARY, SPOT, job_labels, job_name
 from graftwork.cluster.pods import SECURITY, TOKEN_VOLUME, Part, is_elastic, pod_template
 from graftwork.metrics import METRICS_ADDRESS
+from graftwork.progress import EVERY
+from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.spec.resources import Pool
 from graftwork.step import Step
 
@@ -23,6 +25,7 @@ LINGER_SECONDS = 60
 PRE_RUNNING_SECONDS = 3600
 # An elastic job's workers wait for their place in a training that starts again.
 IDLE_SECONDS = 300
+PROGRESS_SECONDS = 15
 # Stages that read models and write one, or judge them: however large the pool, one worker of it.
 IN_ONE_PROCESS = frozenset({"grow", "upcycle", "merge", "evaluate", "compare"})
 
@@ -154,4 +157,7 @@ def _environment(step: Step) -> dict[str, str]:
         "HOME": "/tmp",
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": str(step.pool.cpus_per_worker),
+        # Into the job's log, which the launcher follows and passes on in words.
+        PROGRESS: "/dev/stdout",
+        EVERY: str(PROGRESS_SECONDS),
     }
