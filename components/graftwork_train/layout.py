@@ -1,6 +1,7 @@
 """Which tensors a Hugging Face checkpoint holds, by arithmetic from its config.
 
-Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral (experts). Names are those on disk.
+Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral and OLMoE (experts). Names are those on
+disk.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from graftwork.errors import RunError
 from graftwork_train.tensorfile import Shape
 
 DENSE = ("llama", "mistral", "qwen2", "qwen3")
-FAMILIES = (*DENSE, "mixtral")
+# By family with experts, the key of their number.
+EXPERTS = {"mixtral": "num_local_experts", "olmoe": "num_experts"}
+FAMILIES = (*DENSE, *EXPERTS)
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
 )  # fmt: skip
@@ -45,7 +48,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
             f"config.json says model_type {family!r}, which is not supported",
             f"Use a checkpoint of one of these families: {', '.join(FAMILIES)}.",
         )
-    needed = [*_NEEDED, "num_local_experts"] if family == "mixtral" else list(_NEEDED)
+    needed = [*_NEEDED, EXPERTS[family]] if family in EXPERTS else list(_NEEDED)
     needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
@@ -62,7 +65,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
         head=config.get("head_dim") or config["hidden_size"] // heads,
-        experts=config["num_local_experts"] if family == "mixtral" else 0,
+        experts=config[EXPERTS[family]] if family in EXPERTS else 0,
     )
 
 
@@ -88,7 +91,7 @@ def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]
     yield from _attention(config, size)
     yield "post_attention_layernorm.weight", (size.width,)
     if size.experts:
-        yield from _experts(size)
+        yield from _experts(config, size)
     else:
         yield from _feed_forward(config, size)
 
@@ -96,7 +99,7 @@ def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]
 def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
     family = config["model_type"]
     query, key = size.heads * size.head, size.kv_heads * size.head
-    out_bias = family in ("llama", "qwen3") and config.get("attention_bias", False)
+    out_bias = family in ("llama", "qwen3", "olmoe") and config.get("attention_bias", False)
     for name, rows in (("q", query), ("k", key), ("v", key)):
         yield f"self_attn.{name}_proj.weight", (rows, size.width)
         if family == "qwen2" or out_bias:
@@ -104,9 +107,10 @@ def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Sh
     yield "self_attn.o_proj.weight", (size.width, query)
     if out_bias:
         yield "self_attn.o_proj.bias", (size.width,)
-    if family == "qwen3":
-        yield "self_attn.q_norm.weight", (size.head,)
-        yield "self_attn.k_norm.weight", (size.head,)
+    if family in ("qwen3", "olmoe"):
+        whole = family == "olmoe"
+        yield "self_attn.q_norm.weight", (query if whole else size.head,)
+        yield "self_attn.k_norm.weight", (key if whole else size.head,)
 
 
 def _feed_forward(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
@@ -121,10 +125,13 @@ def _feed_forward(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str,
             yield f"mlp.{name}_proj.bias", (rows,)
 
 
-def _experts(size: Sizes) -> Iterator[tuple[str, Shape]]:
-    yield "block_sparse_moe.gate.weight", (size.experts, size.width)
+def _experts(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+    module, gate, up, down = "block_sparse_moe", "w1", "w3", "w2"
+    if config["model_type"] == "olmoe":
+        module, gate, up, down = "mlp", "gate_proj", "up_proj", "down_proj"
+    yield f"{module}.gate.weight", (size.experts, size.width)
     for expert in range(size.experts):
-        prefix = f"block_sparse_moe.experts.{expert}."
-        yield prefix + "w1.weight", (size.hidden, size.width)
-        yield prefix + "w2.weight", (size.width, size.hidden)
-        yield prefix + "w3.weight", (size.hidden, size.width)
+        prefix = f"{module}.experts.{expert}."
+        yield f"{prefix}{gate}.weight", (size.hidden, size.width)
+        yield f"{prefix}{down}.weight", (size.width, size.hidden)
+        yield f"{prefix}{up}.weight", (size.hidden, size.width)

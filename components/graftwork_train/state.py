@@ -18,6 +18,7 @@ from graftwork_train.layout import layout, sizes
 from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
 
 CONFIG = "config.json"
+GRAFTWORK = "graftwork.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Larger models are cut into files of about this size, so that they can be moved in parallel.
@@ -45,6 +46,13 @@ class State:
         Raises:
             RunError: files or tensors are missing, unexpected, cut off or of another shape.
         """
+        if (folder / GRAFTWORK).is_file() and not (folder / CONFIG).is_file():
+            raise RunError(
+                f"{folder} holds a model in graftwork's own format, because no Hugging Face "
+                f"family has all of its parts",
+                "Train a model that one can express: docs/language.md, Architecture, has its "
+                "words, and 'graftwork check' names those in the way.",
+            )
         config = _read_json(folder / CONFIG)
         tensors: dict[str, Tensor] = {}
         for file in _files(folder):

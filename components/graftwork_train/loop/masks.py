@@ -61,15 +61,8 @@ def _matched(model: Decoder, masks: Mapping[str, Tensor]) -> list[tuple[Tensor, 
     """
     if not masks:
         return []
-    whole = dict(masks)
-    if model.architecture.experts:
-        # Routers are never masked by name, but the translation wants every tensor of a block.
-        shape = (model.architecture.experts.count, model.architecture.width)
-        for layer in range(model.architecture.layers):
-            name = f"model.layers.{layer}.block_sparse_moe.gate.weight"
-            whole.setdefault(name, torch.ones(shape, dtype=torch.bool))
     try:
-        ours = from_disk(whole, model.architecture)
+        ours = from_disk(masks, model.architecture)
         parameters = {name: model.get_parameter(name) for name in ours}
     except (KeyError, AttributeError, RuntimeError) as error:
         raise RunError(

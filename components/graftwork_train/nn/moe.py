@@ -12,6 +12,7 @@ are fixed, and tokens beyond it pass the expert by.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -154,6 +155,8 @@ class MixtureOfExperts(nn.Module):
         if experts.shared:
             # Experts that all tokens pass are one block of their summed inner sizes.
             self.shared = FeedForward(architecture, experts.shared * hidden)
+        # Where experts are divided among workers, what stands here sends rows to them and back.
+        self.multiply: Callable[[Tensor, Tensor | None], Tensor] = self._multiply
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
         """(B, T, D) to (B, T, D), and how the tokens were sent."""
@@ -185,13 +188,18 @@ class MixtureOfExperts(nn.Module):
     def _first(self) -> Tensor:
         return self.gate_up if self.kind in ("swiglu", "geglu") else self.up
 
+    def _multiply(self, x: Tensor, tokens_E: Tensor | None) -> Tensor:
+        """What the experts make of their rows: (S, D) sorted by expert, or (E, R, D)."""
+        first, down = self._first().to(x.dtype), self.down.to(x.dtype)
+        if tokens_E is None:
+            return activate(self.kind, x @ first.transpose(1, 2)) @ down.transpose(1, 2)
+        ends_E = tokens_E.cumsum(0).to(torch.int32)
+        return grouped_linear(activate(self.kind, grouped_linear(x, first, ends_E)), down, ends_E)
+
     def _dropless(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor) -> Tensor:
         """What each assignment's expert makes of its token, (S, D), in the tokens' order."""
-        ends_E = tokens_E.cumsum(0).to(torch.int32)
         dtype = compute_type(x_ND)
-        x_SD = x_ND[order_S // self.top_k].to(dtype)
-        inner_SF = activate(self.kind, grouped_linear(x_SD, self._first().to(dtype), ends_E))
-        y_SD = grouped_linear(inner_SF, self.down.to(dtype), ends_E)
+        y_SD = self.multiply(x_ND[order_S // self.top_k].to(dtype), tokens_E)
         return torch.empty_like(y_SD).index_copy(0, order_S, y_SD)
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
@@ -203,9 +211,7 @@ class MixtureOfExperts(nn.Module):
         place_ER = (begins_E[:, None] + row_R).clamp(max=sent - 1)
         assignment_ER = order_S[place_ER]
         dtype = compute_type(x_ND)
-        x_ERD = x_ND[assignment_ER // self.top_k].to(dtype)
-        inner_ERF = activate(self.kind, x_ERD @ self._first().to(dtype).transpose(1, 2))
-        y_ERD = inner_ERF @ self.down.to(dtype).transpose(1, 2)
+        y_ERD = self.multiply(x_ND[assignment_ER // self.top_k].to(dtype), None)
         # Rows that hold no token of their own all land in one more row, which is cut off.
         target = assignment_ER.where(taken_ER, sent).flatten()
         y_SD = y_ERD.new_zeros(sent + 1, y_ERD.shape[-1])

@@ -32,7 +32,7 @@ from graftwork_train.tensorfile import Made, Shape
 
 _LINEAR = re.compile(
     r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj"
-    r"|block_sparse_moe\.experts\.\d+\.w[123])\.weight"
+    r"|block_sparse_moe\.experts\.\d+\.w[123]|mlp\.experts\.\d+\.(gate|up|down)_proj)\.weight"
 )
 
 

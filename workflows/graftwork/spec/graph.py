@@ -11,11 +11,13 @@ from typing import Literal
 
 from graftwork.spec.base import Product, references
 from graftwork.spec.data import TokenizerFrom
+from graftwork.spec.family import check_expressible
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import (
     Continue,
     Densify,
     Grow,
+    Merge,
     Prepare,
     Sparsify,
     StageBody,
@@ -169,20 +171,34 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
     if isinstance(body, Train):
         return body.model
     if isinstance(body, Sparsify) and body.model is not None:
+        check_expressible(body.model, "a sparsify stage")
         return body.method.target(body.model)
     source = source_of(body)
     if source is None:
         raise TypeError(f"a {body.kind} stage makes no model")
-    if isinstance(body, Grow | Upcycle | Sparsify):
-        return body.method.target(known[source])
-    return known[source]
+    if not isinstance(body, Grow | Upcycle | Sparsify):
+        return known[source]
+    check_expressible(known[source], f"a stage of kind {body.kind!r}")
+    target = body.method.target(known[source])
+    check_expressible(target, f"what follows a stage of kind {body.kind!r}")
+    return target
 
 
 def source_of(body: StageBody) -> str | None:
-    """The model that a stage starts from, if it does."""
+    """The model that a stage starts from, if it does; of a merge, the first."""
     if isinstance(body, Grow | Upcycle | Continue | Sparsify | Densify):
         return body.from_
+    if isinstance(body, Merge):
+        return body.from_[0]
     return None
+
+
+def sources_of(body: StageBody) -> tuple[str, ...]:
+    """All models that a stage starts from; only a merge has several, its base the last."""
+    if isinstance(body, Merge):
+        return (*body.from_, *([body.base] if body.base else []))
+    source = source_of(body)
+    return () if source is None else (source,)
 
 
 def tokens_of(workflow: Workflow, model_stage: str) -> str:

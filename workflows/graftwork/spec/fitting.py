@@ -1,0 +1,33 @@
+"""Whether a model can be trained on the sequences that a stage gives it.
+
+Findings are pairs of the key's path in the stage and a message, `what is wrong; what to do`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graftwork.spec.base import Path
+from graftwork.spec.model import Architecture
+from graftwork.spec.stages import Training
+
+
+def model_problems(
+    body: Training, architecture: Architecture | None, context: int
+) -> Iterator[tuple[Path, str]]:
+    """What is wrong with training this model on sequences of `context` tokens."""
+    if architecture is None or getattr(body, "model", None) is None:
+        return
+    if architecture.kind == "encoder":
+        yield (
+            ("model", "kind"),
+            "an encoder sees the tokens that stages train on predicting, so there is nothing for "
+            "it to learn; write 'kind: decoder'",
+        )
+    rows = architecture.max_positions
+    if rows is not None and rows < context:
+        yield (
+            ("model", "max_positions"),
+            f"sequences of {body.data!r} have {context} tokens, and the model has {rows} "
+            f"positions; write at least {context}",
+        )
