@@ -84,6 +84,46 @@ def test_exactly_the_replayed_sequences_of_each_batch_come_from_older_data(tmp_p
     assert olds == Source(old, 1).places(0, 18)
 
 
+@pytest.mark.parametrize("workers", [3, 5, 7])
+def test_slices_differ_by_one_sequence_where_workers_do_not_divide_the_batch(mixed, workers):
+    loader = Loader(Source(mixed, seed=1), 8, document_mask=True)
+    parts = [first_tokens(loader, 5, rank, workers) for rank in range(workers)]
+    assert list(chain(*parts)) == first_tokens(loader, 5)
+    assert max(map(len, parts)) - min(map(len, parts)) == 1
+
+
+def test_a_mixture_gives_each_domain_its_share_and_an_order_of_its_own(mixed):
+    phases = [(0, {"code": 0.25, "prose": 0.75}), (80, {"code": 1.0})]
+    source = Source(mixed, seed=1, phases=phases)
+    loader = Loader(source, 8, document_mask=True)
+    steps = [Counter(domain for _, (domain, _) in loader.places(step)) for step in range(12)]
+    assert steps[:10] == [{"code": 2, "prose": 6}] * 10
+    assert steps[10:] == [{"code": 8}] * 2
+    prose = [row for domain, row in source.places(0, 80) if domain == "prose"]
+    # 60 rows of 11: five epochs whole, each in another order.
+    epochs = [tuple(prose[at : at + 11]) for at in range(0, 55, 11)]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
+    assert len(set(epochs)) == 5
+    assert source.cursor(80) == {"code": 20, "prose": 60}
+
+
+def test_a_mixture_goes_on_where_the_stage_before_stopped(mixed):
+    def rows(source, start, count, domain="prose"):
+        return [row for name, row in source.places(start, count) if name == domain]
+
+    weights = [(0, {"code": 0.25, "prose": 0.75})]
+    straight = Source(mixed, 1, phases=weights)
+    resumed = Source(mixed, 1, straight.cursor(24), phases=weights)
+    for domain in ("code", "prose"):
+        both = rows(straight, 0, 24, domain) + rows(resumed, 0, 16, domain)
+        assert both == rows(straight, 0, 40, domain)
+
+
+def test_a_mixture_of_a_domain_that_is_not_there_is_refused(mixed):
+    with pytest.raises(KeyError, match="poems"):
+        Source(mixed, 1, phases=[(0, {"code": 0.5, "poems": 0.5})])
+
+
 def rows(*pairs):
     return [(np.array(t, dtype=np.int64), np.array(d, dtype=np.int32)) for t, d in pairs]
 

@@ -46,6 +46,7 @@ class Index(Plain):
     context: int = Field(ge=1)
     packing: Packing
     dtype: Literal["uint16", "uint32"]
+    rows_per_block: int | None = Field(default=None, ge=1)
     domains: dict[str, dict[Split, Part]]
 
     @property
@@ -55,8 +56,13 @@ class Index(Plain):
 
     @property
     def block_rows(self) -> int:
-        """Rows of a block."""
-        return max(1, BLOCK_BYTES // ((self.context + 1) * self.width))
+        """Rows of a block; in an index of an earlier version, as many as would be written now."""
+        return self.rows_per_block or rows_in(BLOCK_BYTES, self.context, self.width)
+
+
+def rows_in(size: int, context: int, width: int) -> int:
+    """Rows of tokens of `width` bytes that make a block of at most `size` bytes, at least one."""
+    return max(1, size // ((context + 1) * width))
 
 
 def block_span(index: Index, part: Part, offsets: Offsets | None, number: int) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.store.ranges import RangeReader, RemoteArtifact
 from graftwork_train.data.blocks import Block, BlockCache
 from graftwork_train.data.index import (
+    BLOCK_BYTES,
     INDEX,
     Ids,
     Index,
@@ -45,6 +46,7 @@ from graftwork_train.data.index import (
     block_span,
     check_sizes,
     read_index,
+    rows_in,
 )
 
 # A domain costs two files; a field of ids taken for a domain field is found before the disk is.
@@ -221,14 +223,32 @@ class TokenShards:
 
 
 class ShardWriter:
-    """Writes a tokens artifact bit by bit. Use one writer for one artifact, then `close`."""
+    """Writes a tokens artifact bit by bit. Use one writer for one artifact, then `close`.
 
-    def __init__(self, folder: Path, vocab: int, eos: int, context: int, packing: Packing) -> None:
+    Args:
+        folder: To write into.
+        vocab: Entries of the models' vocabulary.
+        eos: Id of the token that ends a document.
+        context: Tokens that a model sees at once.
+        packing: How documents are put into rows.
+        block_bytes: Largest block.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vocab: int,
+        eos: int,
+        context: int,
+        packing: Packing,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
         self._folder = folder
         self._head = {"vocab": vocab, "eos": eos, "context": context, "packing": packing}
         self._vocab = vocab
         self._context = context
         self._packing = packing
+        self._block_bytes = block_bytes
         self._dtype: Literal["uint16", "uint32"] = "uint16" if vocab <= 2**16 else "uint32"
         self._parts: dict[str, dict[Split, Part]] = {}
 
@@ -276,7 +296,9 @@ class ShardWriter:
     def close(self) -> Index:
         """Write `index.json` and give it back. Domains come in alphabetical order."""
         domains = {name: self._parts[name] for name in sorted(self._parts)}
-        index = Index.model_validate(self._head | {"dtype": self._dtype, "domains": domains})
+        rows = rows_in(self._block_bytes, self._context, np.dtype(self._dtype).itemsize)
+        known = {"dtype": self._dtype, "rows_per_block": rows, "domains": domains}
+        index = Index.model_validate(self._head | known)
         signed = {
             name: {split: self._signed(index, part) for split, part in parts.items()}
             for name, parts in domains.items()
