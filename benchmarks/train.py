@@ -26,6 +26,7 @@ from bare_loop import Loop, Shape
 
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Train
+from graftwork.store.attempts import Workspace
 from graftwork_train.data.shards import ShardWriter
 from graftwork_train.loop.plan import Plan, micro_batch
 from graftwork_train.loop.step import Place
@@ -57,11 +58,14 @@ def ours(shape: dict, folder: Path, scratch: Path, precision: str) -> Callable[[
         "schedule": {"name": "cosine", "warmup": "0 steps"}, "log_every": 10,
     }  # fmt: skip
     word = Train.model_validate(fields)
+    workspace = Workspace(str(scratch))
+    workspace.claim(first=True)
     plan = Plan(
         name="bench", identity="bench", word=word, seed=0, steps=1000, batch=BATCH, replayed=0,
         micro=micro_batch(word.model, VOCAB, CONTEXT, BATCH, 2**40, gpu=False),
         workers=1, cores=torch.get_num_threads(), gpu=False, context=CONTEXT, data=folder,
         replay=None, cursor=0, flops_per_token=1.0, scratch=scratch,
+        workspace=workspace,
     )  # fmt: skip
     model = Decoder(word.model, VOCAB, CONTEXT)
     worker = Worker(plan, model, None, None, Place())

@@ -13,18 +13,36 @@ from pathlib import Path
 from graftwork import progress
 from graftwork.artifact import Record
 from graftwork.step import Step
+from graftwork.store.attempts import Workspace
+from graftwork.store.ranges import RemoteArtifact
 
 # Files of an artifact that the report reads, whichever stage wrote them.
 CURVE = "curve.jsonl"
 SUMMARY = "summary.json"
 
 
+Tokens = Path | RemoteArtifact
+"""Where tokens lie: in a folder, or behind a URL, to be read in parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An input that has been fetched and verified: its record, and its files in a local folder."""
+    """An input that has been fetched and verified.
+
+    Attributes:
+        record: Its record.
+        path: A local folder with its files; with the small ones only, where there is a `remote`.
+        remote: Where the others are read in parts.
+    """
 
     record: Record
     path: Path
+    remote: RemoteArtifact | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        """Where its tokens are read from."""
+        return self.remote or self.path.resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,8 @@ class Job:
         fetch: Gives an input's artifact by its position in `step.inputs`, digests verified.
         missing: Positions of inputs whose stages were skipped by their `when`; only `compare`,
             which leaves such arms out, is ever given any.
+        workspace: Folder in storage that all attempts at the step and all its workers share, with
+            the run's attempt claimed. Default: `scratch`, for a job that nobody else works at.
     """
 
     step: Step
@@ -45,6 +65,15 @@ class Job:
     scratch: Path
     fetch: Callable[[int], Artifact]
     missing: frozenset[int] = frozenset()
+    workspace: Workspace | None = None
+
+    def shared(self) -> Workspace:
+        """The workspace, its attempt claimed."""
+        if self.workspace is not None:
+            return self.workspace
+        alone = Workspace(str(self.scratch.resolve()))
+        alone.claim(first=True)
+        return alone
 
     def artifact(self, role: str) -> Artifact:
         """The input with this role, for example `from` or `data`.

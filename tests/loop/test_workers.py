@@ -1,6 +1,11 @@
 """Several workers: processes of a Ray of their own, the same samples, the same curve."""
 
+import contextlib
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +66,46 @@ def test_what_a_worker_raises_reaches_the_user_as_it_is(make_job, word):
     with pytest.raises(RunError, match="not finite at step") as caught:
         run(make_job(stage, workers=2))
     assert "Lower the schedule's peak" in caught.value.remedy
+
+
+def training_workers():
+    """Processes of Ray Train's workers that descend from this one, by /proc."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            status = (folder / "stat").read_text().rpartition(") ")[2].split()
+            parents[int(folder.name)] = int(status[1])
+            names[int(folder.name)] = (folder / "cmdline").read_bytes()
+    for process in parents:
+        above = process
+        while above not in (0, os.getpid()):
+            above = parents.get(above, 0)
+        if above and b"RayTrainWorker" in names[process]:
+            yield process
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_the_bits_are_the_same(make_job, word):
+    stage = word(budget="120 steps", checkpoint_every=20, log_every=20)
+    straight = make_job(stage, name="a", workers=2, steps=120)
+    killed = make_job(stage, name="b", workers=2, steps=120)
+    run(straight)
+    deaths = []
+
+    def kill_one():
+        checkpoints = killed.scratch / "checkpoints"
+        while not list(checkpoints.glob("*/checkpoint.json")):
+            time.sleep(0.02)
+        victim = next(training_workers())
+        os.kill(victim, signal.SIGKILL)
+        deaths.append(victim)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    outcome = run(killed)
+    thread.join()
+    assert deaths
+    assert any(note.startswith("Went on from the checkpoint of step") for note in outcome.notes)
+    first, second = (load_file(job.out / "model.safetensors") for job in (straight, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert losses(straight) == losses(killed)

@@ -10,7 +10,6 @@ from graftwork.spec.stages import Training
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop import ray
 from graftwork_train.loop.artifact import write_artifact
-from graftwork_train.loop.checkpoint import Checkpoints
 from graftwork_train.loop.masks import Masks, density
 from graftwork_train.loop.plan import Start, make_plan
 from graftwork_train.loop.step import Place
@@ -57,20 +56,21 @@ def fit(
     )
 
     def work(place: Place) -> Trained:
-        return Worker(plan, model, masks, start.state, place).run()
+        worker = Worker(plan, model, masks, start.state, place)
+        with worker.stop.listen():
+            return worker.run()
 
-    with StopRequest(plan.scratch).watch():
+    with StopRequest(plan.scratch, plan.workspace).watch():
         trained = ray.run(
             work,
             workers=plan.workers,
             cores=plan.cores,
             gpu=plan.gpu,
             results=plan.scratch / "ray",
+            restarts=job.step.execution.worker_restarts,
         )
     if trained.stopped:
         raise AssertionError("a request to stop ends the process once its checkpoint is written")
     model.cpu()
     fill(model, trained.weights, job.step.name)
-    outcome = write_artifact(job, plan, model, trained, start)
-    Checkpoints(plan.scratch, plan.identity).clear()
-    return outcome
+    return write_artifact(job, plan, model, trained, start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +14,15 @@ from torch import Tensor
 
 from graftwork.errors import RunError
 from graftwork.metrics import RUN_VARIABLE, labels_of
+from graftwork.spec.mixture import phases_of
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Continue, Replay, Training
 from graftwork.step import Step
+from graftwork.store.attempts import Workspace
+from graftwork.store.files import is_local, local_path
 from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
-from graftwork_train.job import Job
+from graftwork_train.job import Job, Tokens
 from graftwork_train.loop.loader import Loader, Source
 
 # Micro-batches beyond this many tokens gain nothing on a CPU and lose the cache.
@@ -56,12 +61,14 @@ class Plan:
         cores: CPU cores of a worker.
         gpu: Whether workers compute on GPUs.
         context: Tokens of a sequence.
-        data, replay: Folders of tokens.
-        cursor: Sequences of `data` that were consumed before.
+        data, replay: Where the tokens lie.
+        cursor: Sequences of `data` that were consumed before, by stream (`Source.streams`).
         flops_per_token: Of training; masked weights are not counted.
-        scratch: Folder for checkpoints.
+        scratch: Local folder of this attempt's own.
+        workspace: Folder in storage that attempts and workers share; checkpoints lie there.
         sparsity: Share of the blocks' linear weights that is held at zero.
         labels: Of the metrics.
+        traces: Folder in storage for profiler traces.
         peak: FLOPs per second that one accelerator could do, where the pool says so.
     """
 
@@ -77,13 +84,15 @@ class Plan:
     cores: int
     gpu: bool
     context: int
-    data: Path
-    replay: Path | None
-    cursor: int
+    data: Tokens
+    replay: Tokens | None
+    cursor: Mapping[str, int]
     flops_per_token: float
     scratch: Path
+    workspace: Workspace
     sparsity: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    traces: str = "profiles"
     peak: float | None = None
 
     @property
@@ -91,9 +100,26 @@ class Plan:
         """Tokens that one step trains on."""
         return self.batch * self.context
 
+    def phases(self) -> list[tuple[int, Mapping[str, float]]]:
+        """The first new sequence of each phase of the mixture, and its weights; often none."""
+        if self.word.mixture is None:
+            return []
+        fresh = self.batch - self.replayed
+        return [
+            (phase.at.steps(self.steps, self.tokens_per_step) * fresh, phase.weights)
+            for phase in phases_of(self.word.mixture)
+        ]
+
     def loader(self) -> Loader:
-        """The data, opened."""
-        new = Source(TokenShards.open(self.data), self.seed, self.cursor)
+        """The data, opened.
+
+        Raises:
+            RunError: the mixture does not fit the data.
+            CorruptArtifactError: the tokens are not what was written.
+        """
+        shards = TokenShards.open(self.data)
+        _check_mixture(self, shards)
+        new = Source(shards, self.seed, self.cursor, phases=self.phases())
         older = Source(TokenShards.open(self.replay), self.seed) if self.replay else None
         return Loader(new, self.batch, self.word.document_mask, older, self.replayed)
 
@@ -127,16 +153,18 @@ def make_plan(
         raise AssertionError("the plan gives every training step its work")
     replay: Replay | None = getattr(word, "replay", None)
     data = _tokens(job, "data", vocab, longest, work.context)
-    older = _tokens(job, "replay.data", vocab, longest, work.context) if replay else None
+    if replay:
+        _tokens(job, "replay.data", vocab, longest, work.context)
     replayed = round(replay.share * work.sequences) if replay else 0
     pool = job.step.pool
     _check_batch(work.sequences, replayed, pool.workers, replay)
-    total = TokenShards.open(data).total("train")
+    total = data.total("train")
     steps = _steps(work.steps, work.epochs, total, work.sequences - replayed)
     gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
     per_worker = work.sequences // pool.workers
-    automatic = micro_batch(architecture, vocab, work.context, per_worker, _memory(job, gpu), gpu)
-    return Plan(
+    memory = _memory(job, gpu, deterministic=word.deterministic)
+    automatic = micro_batch(architecture, vocab, work.context, per_worker, memory, gpu)
+    plan = Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
         word=word,
@@ -149,15 +177,26 @@ def make_plan(
         cores=pool.cpus_per_worker,
         gpu=gpu,
         context=work.context,
-        data=data,
-        replay=older,
+        data=job.artifact("data").tokens,
+        replay=job.artifact("replay.data").tokens if replay else None,
         cursor=_cursor(job, word, start),
         flops_per_token=architecture.flops_per_token(vocab, work.context, density=density),
         scratch=job.scratch.resolve(),
+        workspace=job.shared(),
         sparsity=1.0 - density,
         labels=_labels(job.step),
+        traces=_traces(job.step),
         peak=pool.accelerator_peak,
     )
+    _check_mixture(plan, data)
+    return plan
+
+
+def _traces(step: Step) -> str:
+    root = step.storage.root
+    # Workers have other working directories than the step.
+    root = str(local_path(root).resolve()) if is_local(root) else root
+    return posixpath.join(root, ".profiles", step.stage, step.fingerprint)
 
 
 def _labels(step: Step) -> dict[str, str]:
@@ -165,10 +204,9 @@ def _labels(step: Step) -> dict[str, str]:
     return labels_of(run=run, workflow=step.workflow, stage=step.stage, step=step.name)
 
 
-def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> Path:
-    """The folder of an input of tokens that fits the model and the plan."""
-    folder = job.artifact(role).path.resolve()
-    shards = TokenShards.open(folder)
+def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> TokenShards:
+    """An input of tokens that fits the model and the plan."""
+    shards = TokenShards.open(job.artifact(role).tokens)
     if not shards.total("train"):
         raise RunError(
             f"{role}: the tokens hold no sequence to train on",
@@ -189,14 +227,41 @@ def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> Path
             f"{role}: sequences have {shards.context} tokens, the model was made for {longest}",
             f"Prepare the data with a context of at most {longest}.",
         )
-    return folder
+    return shards
 
 
-def _cursor(job: Job, word: Training, start: Start) -> int:
-    """Sequences of this stage's data that were consumed before."""
+def _cursor(job: Job, word: Training, start: Start) -> dict[str, int]:
+    """Sequences of this stage's data that were consumed before, by stream."""
     if isinstance(word, Continue) and word.data_cursor == "restart":
-        return 0
-    return start.cursor.get(job.step.one("data").fingerprint, 0)
+        return {}
+    fingerprint = job.step.one("data").fingerprint
+    return {
+        key.removeprefix(fingerprint).removeprefix("/"): count
+        for key, count in start.cursor.items()
+        if key.partition("/")[0] == fingerprint
+    }
+
+
+def _check_mixture(plan: Plan, shards: TokenShards) -> None:
+    """A mixture's domains are there, and each of its phases begins."""
+    if plan.word.mixture is None:
+        return
+    known = shards.domains("train")
+    phases = phases_of(plan.word.mixture)
+    for name in (name for phase in phases for name in phase.weights):
+        if name not in known:
+            raise RunError(
+                f"the mixture names the domain {name!r}, and the tokens have none to train on",
+                f"They have {', '.join(known)}.",
+            )
+    begins = [begin // max(1, plan.batch - plan.replayed) for begin, _ in plan.phases()]
+    for phase, begin, following in zip(phases, begins, [*begins[1:], plan.steps], strict=True):
+        if begin >= following:
+            raise RunError(
+                f"the mixture's phase at {phase.at} would begin at step {begin} and end at step "
+                f"{min(following, plan.steps)} of {plan.steps}",
+                "Give every phase at least one step, within the stage's budget.",
+            )
 
 
 def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) -> int:
@@ -247,11 +312,16 @@ def micro_batch(
     return min(fitting, sequences)
 
 
-def _memory(job: Job, gpu: bool) -> int:
-    """Bytes of a worker: the pool's, else its share of the machine's."""
+def _memory(job: Job, gpu: bool, *, deterministic: bool) -> int:
+    """Bytes of a worker: the pool's, else its share of the machine's.
+
+    A deterministic training on CPUs does not ask the machine, which another time is another one.
+    """
     if gpu:
         return int(torch.cuda.get_device_properties(0).total_memory)
     if job.step.pool.memory is not None:
         return job.step.pool.memory
+    if deterministic:
+        return sys.maxsize
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return total // job.step.pool.workers

@@ -11,17 +11,21 @@ from torch import Tensor
 
 from graftwork import progress
 from graftwork.errors import RunError
-from graftwork_train.data.shards import TokenShards
+from graftwork.store.attempts import Attempt
 from graftwork_train.loop.checkpoint import Checkpoint, Checkpoints
+from graftwork_train.loop.determinism import determinism
 from graftwork_train.loop.held_out import HeldOut, held_out_loss
 from graftwork_train.loop.masks import Masks
 from graftwork_train.loop.meter import Meter, Point
+from graftwork_train.loop.pieces import share, wholes
 from graftwork_train.loop.plan import Plan
+from graftwork_train.loop.prefetch import Prefetch
+from graftwork_train.loop.profiler import Profiler
 from graftwork_train.loop.step import Engine, Place, all_sum
 from graftwork_train.loop.stop import StopRequest
 from graftwork_train.loop.telemetry import Telemetry
 from graftwork_train.nn import Decoder
-from graftwork_train.nn.hf import Tensors, fill
+from graftwork_train.nn.hf import Tensors
 from graftwork_train.optimizers import build
 from graftwork_train.schedules import rate
 
@@ -51,6 +55,17 @@ class Trained:
     stopped: bool = False
 
 
+def claim(plan: Plan, place: Place) -> Attempt:
+    """A number for this group of workers; the first one takes it, and tells the others.
+
+    Raises:
+        SupersededError: another run has begun since.
+    """
+    mine = plan.workspace.claim() if place.rank == 0 else None
+    (number,) = all_sum(place, float(mine.number if mine else 0))
+    return mine or Attempt(plan.workspace, int(number), "")
+
+
 class Worker:
     """One worker at its training.
 
@@ -76,14 +91,19 @@ class Worker:
         self.loader = plan.loader()
         self.meter = Meter(plan, place)
         self.telemetry = Telemetry(plan, place)
+        gpu = place.device.type == "cuda"
+        self.batches = Prefetch(
+            self.loader, rank=place.rank, workers=place.workers, last=plan.steps, pin=gpu
+        )
+        recorded = plan.word.profile if place.rank == 0 else None
+        self.profiler = Profiler(recorded, plan.traces, plan.workspace.storage, gpu=gpu)
         self.restarts = 0
-        self.checkpoints = Checkpoints(plan.scratch, plan.identity)
-        self.stop = StopRequest(plan.scratch)
-        self.notes: list[str] = []
+        self.checkpoints = Checkpoints(claim(plan, place), plan.identity, place)
+        self.stop = StopRequest(plan.scratch, plan.workspace)
         self.optimizer = build(plan.word.optimizer, dict(model.named_parameters()))
         if state is not None:
             self._take_over(state)
-        self._shards = TokenShards.open(plan.data)
+        self._shards = self.loader.new.shards
         saved = self._restore()
         self.step = saved.step if saved else 0
         self.saved = self.step
@@ -103,35 +123,54 @@ class Worker:
             RunError: the loss is not finite any more.
         """
         self.telemetry.begin(self.step, self.restarts)
+        try:
+            with self.batches, self.profiler, determinism(self.plan.word.deterministic):
+                return self._train()
+        except BaseException:
+            self.checkpoints.close()
+            raise
+
+    def _train(self) -> Trained:
         if not self.step:
             self._measure()
         self.meter.start()
         while self.step < self.plan.steps:
             if not self._advance():
-                self._save()
-                return self._result(None, stopped=True)
+                return self._leave()
             if self.step % self.plan.word.checkpoint_every == 0 and self.step < self.plan.steps:
                 self._save()
         self.meter.pause()
         measured = self._measure()
         # Whoever asked while that was measured gets the last step's checkpoint, too.
         if any(all_sum(self.place, float(self.stop.made()))):
-            self._save()
-            return self._result(None, stopped=True)
+            return self._leave()
+        self.checkpoints.settle()
         return self._result(measured)
+
+    def _leave(self) -> Trained:
+        """Somebody asked: end once this step's checkpoint is in storage."""
+        self._save()
+        self.checkpoints.settle()
+        return self._result(None, stopped=True)
 
     def _advance(self) -> bool:
         """One step; or none and False, if any worker was asked to stop."""
         word, place = self.plan.word, self.place
         began = time.perf_counter()
-        batch = self.loader.read(self.step, place.rank, place.workers)
+        batch = self.batches.get(self.step)
         waited = time.perf_counter() - began
-        predicted, asked = all_sum(place, batch.predicted, float(self.stop.made()))
+        predicted, asked, stored = all_sum(
+            place, batch.predicted, float(self.stop.made()), float(self.checkpoints.stored())
+        )
+        if stored == place.workers:
+            self.checkpoints.complete()
         if asked:
             return False
         value = rate(word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        self.profiler.before(self.step + 1)
         result = self.engine.step(batch, max(1, round(predicted)), value)
         self.step += 1
+        self.profiler.after(self.step)
         self.meter.add(result, waited)
         # Looking at a CPU's results costs nothing; looking at a GPU's makes the host wait.
         due = self.step % word.log_every == 0 or self.step == self.plan.steps
@@ -196,43 +235,46 @@ class Worker:
         return measured
 
     def _save(self) -> None:
-        """Checkpoint, unless this step has one; only the first worker writes."""
+        """Begin a checkpoint, unless this step has one."""
         if self.saved == self.step:
             return
         self._check_finite()
         self.saved = self.step
         self.meter.pause()
         began = time.perf_counter()
-        details = self.meter.details()
-        if self.place.rank == 0:
-            tensors: Tensors = {MODEL + name: p for name, p in self.model.named_parameters()}
-            tensors |= {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
-            details |= {"micro": self.micro, "workers": self.place.workers}
-            details |= {"restarts": self.restarts}
-            self.checkpoints.save(self.step, tensors, details)
+        details = self.meter.details() | {"restarts": self.restarts}
+        details |= {"micro": self.micro, "workers": self.place.workers}
+        details |= {"ledger": self.batches.ledger.state(self.step)}
+        mine = share(wholes(self._tensors()), self.place.rank, self.place.workers)
+        self.checkpoints.save(self.step, mine, details)
         self.telemetry.checkpoint(time.perf_counter() - began)
         self.meter.start()
 
     def _restore(self) -> Checkpoint | None:
-        saved, notes = self.checkpoints.latest()
-        self.notes += notes
+        tensors = self._tensors()
+        saved = self.checkpoints.restore(wholes(tensors))
         if saved is None:
             return None
-        where = f"checkpoint of step {saved.step}"
-        parts = {
-            prefix: {
-                name.removeprefix(prefix): tensor
-                for name, tensor in saved.tensors.items()
-                if name.startswith(prefix)
+        # An optimizer's state may be a copy; where it is its own memory, this does nothing.
+        self.optimizer.load(
+            {
+                name.removeprefix(OPTIMIZER): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(OPTIMIZER)
             }
-            for prefix in (MODEL, OPTIMIZER)
-        }
-        fill(self.model, parts[MODEL], where)
-        self.optimizer.load(parts[OPTIMIZER])
+        )
         self.meter.resume(saved.details)
+        self.batches.ledger.resume(saved.details["ledger"])
         self.restarts = saved.details.get("restarts", 0) + 1
-        self.notes.append(f"Went on from the {where}.")
+        self.checkpoints.notes.append(f"Went on from the checkpoint of step {saved.step}.")
         return saved
+
+    def _tensors(self) -> Tensors:
+        """All that a checkpoint keeps, in place."""
+        tensors: Tensors = {
+            MODEL + name: parameter.detach() for name, parameter in self.model.named_parameters()
+        }
+        return tensors | {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
 
     def _result(self, held_out: HeldOut | None, *, stopped: bool = False) -> Trained:
         self.telemetry.close()
@@ -242,6 +284,6 @@ class Worker:
             curve=self.meter.points,
             held_out=held_out,
             seconds=self.meter.seconds,
-            notes=self.notes,
+            notes=[*self.checkpoints.notes, *self.profiler.notes],
             stopped=stopped,
         )

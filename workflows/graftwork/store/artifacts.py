@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
@@ -23,12 +23,24 @@ from graftwork.artifact import RECORD, FileEntry, Record, content_digest
 from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.step import Step, StepInput
+from graftwork.store.attempts import Workspace
 from graftwork.store.files import explained, files_for, local_path
 from graftwork.store.lease import Lease, Waiting, local_lease, remote_lease
 
 # Digests of small artifacts are verified even when they are only skipped; larger ones are
 # verified by whoever reads them, so that a step that is done stays cheap.
 VERIFIED_BYTES = 64 * 2**20
+
+
+class Fence(Protocol):
+    """What knows whether we may still write: a lease, or an attempt."""
+
+    def check(self) -> None:
+        """Raise RunError if not."""
+
+
+def _unfenced() -> None:
+    """Nobody else makes the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,13 @@ class Store:
                     (folder / name).write_bytes(data)
         return folder
 
+    def cache(self, name: str) -> Path:
+        """A local folder for what can be fetched again."""
+        folder = self._local_area(f".{name}")
+        with explained(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def staging(self, uri: str) -> Path:
         """An empty local folder for an artifact's files; leftovers of earlier attempts go."""
         parent = self._local_area(".staging")
@@ -155,13 +174,30 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def commit(self, folder: Path, record: Record, uri: str, lease: Lease | None = None) -> Record:
+    def workspace(self, uri: str) -> Workspace:
+        """The folder in storage that all attempts at the artifact share, for a new run of it.
+
+        On a local root it is `scratch`. No artifact lies there, and `commit` removes it.
+        """
+        root = self.storage.root
+        if self.files.local:  # workers may stand in another folder
+            root = str(local_path(root).resolve())
+        return Workspace(posixpath.join(root, ".work", self._relative(uri)), self.storage)
+
+    def commit(self, folder: Path, record: Record, uri: str, fence: Fence | None = None) -> Record:
         """Make the folder's files the artifact at `uri`: whole, or not at all.
+
+        Args:
+            folder: Local files.
+            record: What is known of them.
+            uri: Where they go.
+            fence: Tells whether the artifact is still ours to make; asked before every file.
 
         Returns:
             The record with its files and content filled in.
 
         Raises:
+            SupersededError: another attempt has taken over.
             RunError: the storage cannot take it; what was there before is still there, or nothing.
         """
         self._inside(uri)
@@ -170,10 +206,11 @@ class Store:
             whole = record.model_copy(update={"files": files, "content": content_digest(files)})
             text = whole.model_dump_json(indent=1)
             (folder / RECORD).write_text(text + "\n", encoding="utf-8")
-        if lease is not None:
-            lease.check()
-        self.files.place(folder, [entry.path for entry in files], uri)
+        check = _unfenced if fence is None else fence.check
+        self.files.place(folder, [entry.path for entry in files], uri, check)
         shutil.rmtree(folder, ignore_errors=True)
+        if not self.files.local:
+            self.files.clear(self.workspace(uri).folder)
         scratch = self._local_area(".work") / self._relative(uri)
         shutil.rmtree(scratch, ignore_errors=True)
         with contextlib.suppress(OSError):  # others may have work in the stage's folder

@@ -10,13 +10,17 @@ import errno
 import importlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from graftwork.artifact import RECORD
 from graftwork.errors import RunError
 from graftwork.spec.resources import Storage
+
+# Larger writes and reads gain nothing, and some systems refuse those beyond 2 GiB.
+_BLOCK = 2**26
+Check = Callable[[], None]
 
 
 class Files(Protocol):
@@ -33,8 +37,11 @@ class Files(Protocol):
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file under the folder, by relative path; empty where it is missing."""
 
-    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
-        """Put the files named in the local folder at `uri`; the record, last, makes them whole."""
+    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
+        """Put the files named in the local folder at `uri`; the record, last, makes them whole.
+
+        `check` raises where they must not be put any more; it is asked before each change.
+        """
 
     def move(self, uri: str, target: str) -> None:
         """Rename a folder; `target` must not exist."""
@@ -44,6 +51,15 @@ class Files(Protocol):
 
     def delete(self, uri: str) -> None:
         """Delete one file; it is no error if there is none."""
+
+    def save(self, uri: str, data: memoryview) -> None:
+        """Write a file of any size: it is whole and durable when this returns, or not there."""
+
+    def load(self, uri: str, start: int, into: memoryview) -> None:
+        """Fill `into` with the file's bytes from `start` on; one that is too short is refused."""
+
+    def clear(self, folder: str) -> None:
+        """Delete everything under a folder, and the folder."""
 
 
 def files_for(uri: str, storage: Storage) -> Files:
@@ -123,7 +139,7 @@ class LocalFiles:
                 if path.is_file()
             }
 
-    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
+    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
         """Rename the folder into place, once its record is on the disk."""
         target = local_path(uri)
         with explained(uri):
@@ -131,6 +147,7 @@ class LocalFiles:
                 _sync(folder / name)
             _sync(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
+            check()
             outdated = folder.with_name(folder.name + ".outdated")
             # A folder cannot be renamed onto another. Between the two lines there is no artifact,
             # which is the truth: the old one is outdated, the new one is not there yet.
@@ -147,13 +164,13 @@ class LocalFiles:
             local_path(uri).rename(local_path(target))
 
     def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
-        """Write a small file, whole or not at all."""
+        """Write a small file, whole or not at all; an exclusive one may be cut off by a crash."""
         path = local_path(uri)
         draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
         with explained(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if exclusive and path.exists():
-                return False
+            if exclusive:
+                return _create(path, data)
             try:
                 draft.write_bytes(data)
                 draft.replace(path)
@@ -165,6 +182,46 @@ class LocalFiles:
         """Delete one file."""
         with explained(uri):
             local_path(uri).unlink(missing_ok=True)
+
+    def save(self, uri: str, data: memoryview) -> None:
+        """Write, flush to the disk, and rename."""
+        path = local_path(uri)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+        with explained(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with draft.open("wb", buffering=0) as file:
+                    while data:
+                        data = data[file.write(data[:_BLOCK]) :]
+                    os.fsync(file.fileno())
+                draft.replace(path)
+                _sync(path.parent)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def load(self, uri: str, start: int, into: memoryview) -> None:
+        """Read straight into the memory that is given."""
+        with explained(uri), local_path(uri).open("rb", buffering=0) as file:
+            file.seek(start)
+            while into:
+                count = file.readinto(into[:_BLOCK])
+                if not count:
+                    raise RunError(f"{uri}: it ends too early", "Delete it; it is not whole.")
+                into = into[count:]
+
+    def clear(self, folder: str) -> None:
+        """Delete a folder."""
+        with explained(folder), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(local_path(folder))
+
+
+def _create(path: Path, data: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -18,6 +18,11 @@ from graftwork.artifact import RECORD
 from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
+from graftwork.store.files import Check
+
+# Parts of an upload, and how many are on their way at once; of a download likewise.
+UPLOAD, UPLOADS = 32 * 2**20, 6
+DOWNLOAD = 16 * 2**20
 
 
 def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -83,6 +88,19 @@ def _explain(uri: str, error: Exception) -> RunError:
     return RunError(f"{uri}: {text}", "Check the storage, then run the workflow again.")
 
 
+class _Parts:
+    """Bytes of which s3fs takes slices: only the parts on their way are copied."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, part: slice) -> bytes:
+        return bytes(self._data[part])
+
+
 class RemoteFiles:
     """Files behind a URL."""
 
@@ -90,6 +108,7 @@ class RemoteFiles:
 
     def __init__(self, uri: str, storage: Storage) -> None:
         self.system = filesystem(uri, storage)
+        self._s3 = uri.startswith(("s3://", "s3a://"))
 
     def read(self, uri: str) -> bytes | None:
         """The file's bytes, or None where there is no such file."""
@@ -116,15 +135,18 @@ class RemoteFiles:
                 return {}
             return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
 
-    def place(self, folder: Path, names: Sequence[str], uri: str) -> None:
+    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
         """Upload the files, then the record; an outdated record goes first."""
         record = posixpath.join(uri, RECORD)
         with explained(uri):
+            check()
             self._remove(record)
             for extra in self.sizes(uri).keys() - set(names):
                 self._remove(posixpath.join(uri, extra))
             for name in names:
+                check()
                 self.system.put_file(str(folder / name), posixpath.join(uri, name))
+            check()
             self.system.put_file(str(folder / RECORD), record)
 
     def move(self, uri: str, target: str) -> None:
@@ -155,6 +177,36 @@ class RemoteFiles:
         """Delete one file."""
         with explained(uri):
             self._remove(uri)
+
+    def save(self, uri: str, data: memoryview) -> None:
+        """Upload from memory, several parts at once; the server checks each part's sum."""
+        with explained(uri):
+            self.system.pipe_file(uri, _Parts(data), **self._many())
+
+    def load(self, uri: str, start: int, into: memoryview) -> None:
+        """Download a range into memory, several blocks at once."""
+        ranges = range(0, len(into), DOWNLOAD)
+        ends = [min(first + DOWNLOAD, len(into)) for first in ranges]
+        with explained(uri):
+            found = self.system.cat_ranges(
+                [uri] * len(ranges),
+                [start + first for first in ranges],
+                [start + end for end in ends],
+                on_error="raise",
+            )
+            for first, end, block in zip(ranges, ends, found, strict=True):
+                if len(block) != end - first:
+                    raise RunError(f"{uri}: it ends too early", "Delete it; it is not whole.")
+                into[first:end] = block
+
+    def clear(self, folder: str) -> None:
+        """Delete every object under a prefix."""
+        with explained(folder), contextlib.suppress(FileNotFoundError):
+            self.system.rm(folder, recursive=True)
+
+    def _many(self) -> dict[str, Any]:
+        """How s3fs uploads in parts; other file systems do as they do."""
+        return {"chunksize": UPLOAD, "max_concurrency": UPLOADS} if self._s3 else {}
 
     def _remove(self, uri: str) -> None:
         with contextlib.suppress(FileNotFoundError):
