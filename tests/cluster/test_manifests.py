@@ -50,19 +50,50 @@ def pod(template: Json) -> Json:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def ray_pods(workers: int) -> list[Json]:
-    """The pods of a step's RayJob."""
+EVERYTHING: Json = {
+    "workers": 4,
+    "gpus_per_worker": 1,
+    "cpu_request": 0.5,
+    "memory": "4Gi",
+    "shm": "1Gi",
+    "node_selector": {"pool": "gpu"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {
+        "spread": "host",
+        "pack": "zone",
+        "nodes": [{"key": "gpus", "operator": "Gt", "values": ["4"]}],
+    },
+    "spot": {"node_selector": {"spot": "true"}},
+    "priority_class": "low",
+    "queue": "research",
+    "env_secrets": {"TOKEN": "hub/token"},
+}
+POOLS = {
+    "one worker": {},
+    "workers": {"workers": 2},
+    "everything": EVERYTHING,
+    "elastic": {"workers": 4, "min_workers": 2},
+}
+
+
+def made_job(pool: Json, *, spot: bool = False) -> Json:
+    """A step's RayJob on a pool."""
     workflow = Workflow.model_validate(
         {
             "metadata": {"name": "judged"},
             "storage": {"root": "s3://bucket/runs", "secret": "keys"},
             "corpora": {"python": {"source": "stdlib"}},
-            "pools": {"many": {"workers": workers, "memory": "4Gi", "shm": "1Gi"}},
+            "pools": {"many": {"memory": "4Gi", "shm": "1Gi", **pool}},
             "stages": {"tokens": {"prepare": {"from": "python", "context": 128, "pool": "many"}}},
         }
     )
     step = plan(workflow).steps[0].step
-    cluster = ray_job(step, run_id="r", namespace="n", owner=None)["spec"]["rayClusterSpec"]
+    return ray_job(step, run_id="r", namespace="n", owner=None, spot=spot)
+
+
+def ray_pods(workers: int) -> list[Json]:
+    """The pods of a step's RayJob."""
+    cluster = made_job({"workers": workers})["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])]
     return [pod(group["template"]) for group in groups]
 
@@ -89,6 +120,26 @@ def test_pods_of_a_ray_job_pass_pod_security_restricted(cluster, restricted):
         done = cluster.try_create(judged, restricted)
         assert done.returncode == 0, done.stderr
         assert "violate" not in done.stderr
+
+
+@pytest.mark.parametrize("spot", [False, True])
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_the_api_server_takes_the_job_and_the_pods_of_every_kind_of_pool(
+    cluster, restricted, pool, spot
+):
+    job = made_job(pool, spot=spot)
+    job["metadata"]["namespace"] = restricted
+    cluster.kubectl(
+        "create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(job)
+    )
+    described = job["spec"]["rayClusterSpec"]
+    for group in [described["headGroupSpec"], *described.get("workerGroupSpecs", [])]:
+        judged = pod(group["template"])
+        # The class is the cluster administrator's to make.
+        judged["spec"].pop("priorityClassName", None)
+        done = cluster.try_create(judged, restricted)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
 
 
 def test_the_collector_passes_pod_security_restricted(cluster, restricted):

@@ -8,18 +8,21 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+Json = dict[str, Any]
 
 pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture
 def spec(cluster, tmp_path) -> Callable[..., Path]:
-    """A spec of two stages whose training takes so many steps."""
+    """A spec of two stages whose training takes so many steps, on a pool of that kind."""
 
-    def write(steps: int) -> Path:
+    def write(steps: int, pool: Json | None = None, **execution: object) -> Path:
         root = f"{cluster.storage['root']}/{uuid.uuid4().hex[:12]}"
         path = tmp_path / "spec.yaml"
         path.write_text(
@@ -30,7 +33,9 @@ def spec(cluster, tmp_path) -> Callable[..., Path]:
                     "execution": {
                         "image": cluster.images["train"],
                         "launcher_image": cluster.images["launcher"],
+                        **execution,
                     },
+                    "pools": {"some": pool or {}},
                     "corpora": {
                         "python": {"source": "stdlib", "domains": ["prose"], "limit": "300k"}
                     },
@@ -39,6 +44,7 @@ def spec(cluster, tmp_path) -> Callable[..., Path]:
                         "base": {
                             "train": {
                                 "data": "tokens",
+                                "pool": "some",
                                 "model": {"layers": 2, "width": 64, "heads": 4},
                                 "budget": f"{steps} steps",
                                 "batch": "8 sequences",
@@ -104,7 +110,8 @@ def test_a_run_makes_its_artifacts_leaves_no_job_and_is_not_done_twice(cluster, 
     assert [stage["state"] for stage in json.loads(done.stdout)["stages"]] == ["SUCCEEDED"] * 2
     assert jobs_of(cluster, run_id) == []
     log = cluster.graftwork("logs", path, "--run", run_id, "--stage", "base").stdout
-    assert "base" in log
+    assert "base: 20 of 20 steps, loss" in log
+    assert log.count("20 of 20 steps") == 1
     plan = json.loads(cluster.graftwork("plan", path, "--json").stdout)
     assert [step["status"] for step in plan["steps"]] == ["done", "done"]
     again = submitted(path)
@@ -149,3 +156,43 @@ def test_the_collector_spares_a_run_that_goes_on(cluster, spec, submitted):
     assert len(jobs_of(cluster, run_id)) == 1
     cluster.graftwork("cancel", run_id)
     assert ended(cluster, run_id).returncode == 1
+
+
+def log_of(cluster, path: Path, run_id: str) -> str:
+    return str(cluster.graftwork("logs", path, "--run", run_id, "--stage", "base").stdout)
+
+
+def test_two_workers_train_as_pods_of_their_own(cluster, spec, submitted):
+    small = {"cpus": 0.1, "memory": "3Gi"}
+    pool = {"workers": 2, "cpu_request": 0.2, "head": small, "affinity": {"pack": "host"}}
+    path = spec(20, pool)
+    run_id = submitted(path)
+    wait_for_training(cluster, run_id)
+    (job,) = jobs_of(cluster, run_id)
+    assert job["status"]["rayClusterStatus"]["readyWorkerReplicas"] == 2
+    done = ended(cluster, run_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs_of(cluster, run_id) == []
+    plan = json.loads(cluster.graftwork("plan", path, "--json").stdout)
+    assert [step["status"] for step in plan["steps"]] == ["done", "done"]
+
+
+def test_a_job_that_no_spot_node_takes_is_done_on_ordinary_ones(cluster, spec, submitted):
+    spot = {"node_selector": {"graftwork.dev/test": "no-such-node"}, "patience": "10s"}
+    path = spec(20, {"spot": spot})
+    run_id = submitted(path)
+    done = ended(cluster, run_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = log_of(cluster, path, run_id)
+    assert "no spot node took its pods for 10 s; making it anew on ordinary nodes" in log
+    assert "20 of 20 steps" in log
+
+
+def test_a_stage_beyond_its_deadline_fails_and_says_so(cluster, spec, submitted):
+    path = spec(1_000_000, deadline="90s", retries=0)
+    run_id = submitted(path)
+    done = ended(cluster, run_id)
+    assert done.returncode == 1
+    wait_until("its pods are gone", lambda: not clusters_of(cluster, run_id), 90)
+    (job,) = jobs_of(cluster, run_id) or [None]
+    assert job is None or job["status"]["reason"] == "DeadlineExceeded"

@@ -11,6 +11,7 @@ import yaml
 from kfp import components
 
 from graftwork.compile import compile_noted, compile_plan
+from graftwork.compile.template import SLACK
 from graftwork.planned import plan_files
 from graftwork.step import Step
 
@@ -111,7 +112,8 @@ def test_images_deadline_and_ttl_are_those_of_the_spec(made):
                            "ttl": "1d"})  # fmt: skip
     container, pod = executor(plan)
     assert container["image"] == "registry/launcher@sha256:1"
-    assert pod["activeDeadlineSeconds"] == "7200"
+    # The stage's two hours are its job's; the launcher sees that it ends.
+    assert pod["activeDeadlineSeconds"] == str(7200 + SLACK)
     assert compiled(plan)[1]["pipelineConfig"] == {"resourceTtlOnCompletion": 86400}
 
 

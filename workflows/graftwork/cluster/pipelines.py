@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class Pipelines:
             run_id=run.run_id,
             name=run.display_name,
             state=run.state or "PENDING",
-            stages=tuple(_stage(task) for task in begun),
+            stages=tuple(_settled(_stage(task), run.state) for task in begun),
             error=run.error.message if run.error else "",
         )
 
@@ -226,6 +226,13 @@ def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
         pod=task.pod_name or "",
         message=task.error.message if task.error else "",
     )
+
+
+def _settled(stage: StageState, run: str | None) -> StageState:
+    """The stage of a run that has succeeded; KFP may show it running for a moment longer."""
+    if run == "SUCCEEDED" and stage.state in ("RUNNING", "PENDING"):
+        return replace(stage, state="SUCCEEDED")
+    return stage
 
 
 def _told(body: Any) -> str:  # noqa: ANN401 - bytes or text

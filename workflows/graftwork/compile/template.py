@@ -21,6 +21,8 @@ TASK = "run"
 CPU_REQUEST, CPU_LIMIT = "100m", "1"
 MEMORY_REQUEST, MEMORY_LIMIT = "256Mi", "1Gi"
 USER = 65532
+# The job has the stage's deadline. Its launcher lives longer, to see it end and to say so.
+SLACK = 600
 BACKOFF, BACKOFF_FACTOR, BACKOFF_LIMIT = "30s", 2.0, "10m"
 # The names that KFP's own manifests and most charts give the keys of such a secret.
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
@@ -69,7 +71,7 @@ def configure(task: Any, execution: Execution, storage: Storage) -> None:  # noq
         )
     for key, value in LAUNCHER_POD.items():
         kubernetes.add_pod_label(task, key, value)
-    kubernetes.set_timeout(task, execution.deadline)
+    kubernetes.set_timeout(task, execution.deadline + SLACK)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     if storage.secret:
         kubernetes.use_secret_as_env(task, storage.secret, SECRET_KEYS)
