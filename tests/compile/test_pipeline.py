@@ -103,7 +103,7 @@ def test_a_step_pod_is_small_whatever_the_pool_is(made):
     assert container["resources"]["resourceCpuLimit"] == "1"
     assert container["resources"]["resourceMemoryLimit"] == "1Gi"
     assert "accelerator" not in container["resources"]
-    assert set(pod) == {"activeDeadlineSeconds", "securityContext"}
+    assert set(pod) == {"activeDeadlineSeconds", "podMetadata", "securityContext"}
     assert plan["large"].step.pool.gpus_per_worker == 8
 
 
