@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 
+SPECS ?= $(sort $(wildcard specs/papers/*.yaml))
+
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench constraints clean
+.PHONY: help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench results constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +69,10 @@ docs: $(VENV)/.dev ## Write the generated pages, dashboards, monitors and alerts
 
 bench: $(VENV)/.dev ## Measure the language, the compiler and the local run; prints JSON.
 	$(BIN)/python benchmarks/run.py
+
+results: $(VENV)/.train ## Try the effect of every paper in specs/papers (SPECS=... for some), then write docs/results.md.
+	@for spec in $(SPECS); do $(BIN)/graftwork run $$spec || exit 1; done
+	$(BIN)/python docs/results.py $(SPECS)
 
 constraints: $(BIN)/uv ## Pin the versions that are installed now.
 	@{ head -2 constraints.txt; $(BIN)/uv pip freeze --python $(BIN)/python | grep -vE '^(-e|graftwork|uv==)'; } > constraints.new

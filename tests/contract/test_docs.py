@@ -50,3 +50,13 @@ def test_links_between_pages_lead_somewhere(page):
         if not other.exists() or (place and place not in anchors(other)):
             broken.append(target)
     assert not broken
+
+
+def test_the_results_page_shows_what_the_artifacts_said():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/results.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
