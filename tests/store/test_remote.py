@@ -8,7 +8,8 @@ from moto.server import ThreadedMotoServer
 
 from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
-from graftwork.store import Store, find, open_file
+from graftwork.store import Store, find, open_file, remote
+from graftwork.store.attempts import SupersededError
 
 from .conftest import PREPARE, make_record, make_step
 
@@ -160,3 +161,37 @@ def test_in_a_bucket_a_lost_predecessor_s_lease_is_taken_over_at_once(made):
             old.check()
         first.__exit__(None, None, None)
         new.check()
+
+
+def test_attempts_in_a_bucket_are_fenced_and_go_with_the_commit(made):
+    store, step = made
+    late, run = store.workspace(step.uri), store.workspace(step.uri)
+    late.claim(first=True)
+    assert run.claim(first=True).number == 2
+    folder = store.staging(step.uri)
+    (folder / "a.bin").write_bytes(b"late")
+    with pytest.raises(SupersededError):
+        store.commit(folder, make_record(step, store), step.uri, late)
+    assert store.fetch(step.uri)[0].files[0].bytes == 10  # nothing was touched
+    folder = store.staging(step.uri)
+    (folder / "a.bin").write_bytes(b"run")
+    store.commit(folder, make_record(step, store), step.uri, run)
+    assert (store.fetch(step.uri)[1] / "a.bin").read_bytes() == b"run"
+    assert store.files.sizes(f"{store.storage.root}/.work") == {}
+
+
+def test_large_files_go_up_in_parts_and_come_back_in_ranges(storage, monkeypatch):
+    monkeypatch.setattr(remote, "UPLOAD", 5 * 2**20)
+    monkeypatch.setattr(remote, "DOWNLOAD", 2**20)
+    files, uri = Store(storage).files, f"{storage.root}/.work/large"
+    data = bytes(range(256)) * (11 * 2**12)
+    files.save(uri, memoryview(data))
+    assert files.sizes(f"{storage.root}/.work") == {"large": len(data)}
+    found = bytearray(len(data) - 1000)
+    files.load(uri, 1000, memoryview(found))
+    assert found == data[1000:]
+    with pytest.raises(RunError):
+        files.load(uri, len(data) - 10, memoryview(bytearray(20)))
+    files.clear(f"{storage.root}/.work")
+    files.clear(f"{storage.root}/.work")
+    assert files.sizes(f"{storage.root}/.work") == {}

@@ -181,7 +181,10 @@ class RemoteFiles:
     def save(self, uri: str, data: memoryview) -> None:
         """Upload from memory, several parts at once; the server checks each part's sum."""
         with explained(uri):
-            self.system.pipe_file(uri, _Parts(data), **self._many())
+            if self._s3 and len(data) >= 2 * UPLOAD:
+                self.system.pipe_file(uri, _Parts(data), chunksize=UPLOAD, max_concurrency=UPLOADS)
+            else:
+                self.system.pipe_file(uri, bytes(data))
 
     def load(self, uri: str, start: int, into: memoryview) -> None:
         """Download a range into memory, several blocks at once."""
@@ -203,10 +206,6 @@ class RemoteFiles:
         """Delete every object under a prefix."""
         with explained(folder), contextlib.suppress(FileNotFoundError):
             self.system.rm(folder, recursive=True)
-
-    def _many(self) -> dict[str, Any]:
-        """How s3fs uploads in parts; other file systems do as they do."""
-        return {"chunksize": UPLOAD, "max_concurrency": UPLOADS} if self._s3 else {}
 
     def _remove(self, uri: str) -> None:
         with contextlib.suppress(FileNotFoundError):
