@@ -67,6 +67,14 @@ def test_metrics_agree_with_the_shards(bench, web):
     assert set(outcome.sources) == {"web"}
 
 
+def test_packing_is_told_in_one_sentence(bench, web):
+    _, outcome = bench(stage(packing="best_fit"), web=web)
+    told = outcome.notes[0]
+    assert told.startswith(f"Rows are {outcome.metrics['utilisation']:.1%} full; ")
+    assert f"{outcome.metrics['tokens_cropped']:.1%} of the tokens do not see" in told
+    assert 0 < outcome.metrics["tokens_cropped"] < outcome.metrics["documents_cut"]
+
+
 def test_utilisation_is_the_share_of_positions_without_padding(bench, web):
     for packing in ("concatenate", "best_fit"):
         out, outcome = bench(stage(packing=packing), web=web)

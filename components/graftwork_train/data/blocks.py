@@ -76,7 +76,8 @@ class BlockCache:
         self._pending: dict[Block, Future[Bytes]] = {}
         self._mutex = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blocks")
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, block: Block) -> Bytes:
         """A block's bytes, fetched unless they are here.

@@ -47,6 +47,7 @@ class Shards:
         bytes: Bytes of text by domain.
         tokens: Tokens of text by domain, without ends of documents.
         cut: Documents that no single row holds whole, by domain and split.
+        cropped: Tokens of theirs beyond the first row, by domain and split.
         empty: Documents without a token.
         single: Domains of one text only, whose end is held out.
     """
@@ -55,6 +56,7 @@ class Shards:
     bytes: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     cut: Counter[tuple[str, Split]] = field(default_factory=Counter)
+    cropped: Counter[tuple[str, Split]] = field(default_factory=Counter)
     empty: int = 0
     single: tuple[str, ...] = ()
 
@@ -124,8 +126,9 @@ class _Work:
         for packer in self._packers.values():
             packer.close()
         cut = Counter({key: packer.cut for key, packer in self._packers.items()})
+        cropped = Counter({key: packer.cropped for key, packer in self._packers.items()})
         index = self._writer.close()
-        return Shards(index, self._bytes, self._tokens, cut, self._empty, tuple(single))
+        return Shards(index, self._bytes, self._tokens, cut, cropped, self._empty, tuple(single))
 
     def _packer(self, domain: str, split: Split) -> Packer:
         if (domain, split) not in self._packers:

@@ -28,6 +28,7 @@ class Packer:
 
     Attributes:
         cut: Documents that no single row holds whole.
+        cropped: Tokens of such documents beyond their first row: they do not see where it begins.
         documents: Documents in all.
     """
 
@@ -35,6 +36,7 @@ class Packer:
         self, writer: ShardWriter, split: Split, domain: str, context: int, packing: Packing
     ) -> None:
         self.cut = 0
+        self.cropped = 0
         self.documents = 0
         self._writer, self._split, self._domain = writer, split, domain
         self._context = context
@@ -61,7 +63,10 @@ class Packer:
         ends = self._tokens + np.cumsum([len(ids) for ids in documents])
         starts = np.concatenate([[self._tokens], ends[:-1]])
         # Row r holds the tokens r * context to r * context + context, the last one included.
-        self.cut += int(np.sum(ends - 1 > (starts // self._context + 1) * self._context))
+        # A row's last label is the next row's first token: labels beyond it do not see the start.
+        borders = (starts // self._context + 1) * self._context
+        self.cut += int(np.sum(ends - 1 > borders))
+        self.cropped += int(np.maximum(ends - 1 - borders, 0).sum())
         self._tokens = int(ends[-1])
         self._writer.add(self._split, self._domain, np.concatenate(documents), len(documents))
 
@@ -72,6 +77,7 @@ class Packer:
             # Pieces overlap by one token, so that each token but the first is a label once.
             pieces = [ids[at : at + room] for at in range(0, len(ids) - 1, self._context)]
             *full, rest = pieces
+            self.cropped += len(ids) - room
             self._writer.add_rows(self._split, self._domain, full, 0)
             ids = rest
         self._waiting.append(ids.copy())

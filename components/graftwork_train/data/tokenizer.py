@@ -20,9 +20,8 @@ from graftwork import store
 from graftwork.errors import RunError
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
 from graftwork.spec.resources import Storage
-from graftwork_train.data.index import Ids
+from graftwork_train.data.index import Ids, read_index
 from graftwork_train.data.sample import sample_texts
-from graftwork_train.data.shards import TokenShards
 from graftwork_train.data.stream import Stream
 
 EOS = "<|endoftext|>"
@@ -163,10 +162,10 @@ def take_over(word: TokenizerFrom, makings: Makings) -> Encoder:
     """The tokenizer of an earlier prepare stage, with its vocabulary and its end token."""
     if makings.prepared is None:
         raise AssertionError("the step has no tokens to take the tokenizer from")
-    shards = TokenShards.open(makings.prepared)
+    index = read_index(makings.prepared, str(makings.prepared))
     text = (makings.prepared / FILE).read_text(encoding="utf-8").rstrip("\n")
-    name = Tokenizer.from_str(text).id_to_token(shards.eos) or EOS
-    return Encoder(text, shards.vocab, shards.eos, name, text == _byte_level().to_str())
+    name = Tokenizer.from_str(text).id_to_token(index.eos) or EOS
+    return Encoder(text, index.vocab, index.eos, name, text == _byte_level().to_str())
 
 
 def load_encoder(folder: Path) -> Encoder:

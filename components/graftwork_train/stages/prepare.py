@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from graftwork.errors import RunError
@@ -34,7 +35,7 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     metrics = _metrics(shards, body.context) | broken_metrics(stream.tallies.values())
     if not metrics["sequences"]:
         raise RunError("the documents hold no text to train on", "Give more or longer documents.")
-    notes = _notes(shards, body)
+    notes = (_packing_note(metrics), *_notes(shards, body))
     summary = {"tables": [_table(shards)], "notes": list(notes)}
     (job.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return Outcome(metrics=metrics, workers=workers, sources=stream.sources, notes=notes)
@@ -61,6 +62,7 @@ def _metrics(shards: Shards, context: int) -> dict[str, float]:
         "bytes_per_token": sum(shards.bytes.values()) / max(sum(shards.tokens.values()), 1),
         "utilisation": _filled(shards, context) / max(rows * (context + 1), 1),
         "documents_cut": sum(shards.cut.values()) / max(documents, 1),
+        "tokens_cropped": sum(shards.cropped.values()) / max(total["tokens"] + held["tokens"], 1),
     }
     for domain, parts in shards.index.domains.items():
         metrics[f"tokens/{domain}"] = parts["train"].tokens
@@ -100,6 +102,14 @@ def _table(shards: Shards) -> dict[str, object]:
     columns = ["domain", "documents", "tokens", "held-out tokens", "sequences"]
     columns += ["held-out sequences", "bytes per token", "documents cut"]
     return {"title": "Tokens by domain", "columns": columns, "rows": rows}
+
+
+def _packing_note(metrics: Mapping[str, float]) -> str:
+    return (
+        f"Rows are {metrics['utilisation']:.1%} full; {metrics['documents_cut']:.1%} of the "
+        f"documents are cut, and {metrics['tokens_cropped']:.1%} of the tokens do not see where "
+        f"their document begins."
+    )
 
 
 def _notes(shards: Shards, body: Prepare) -> tuple[str, ...]:

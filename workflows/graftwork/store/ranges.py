@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork.spec.resources import Storage
-from graftwork.store.artifacts import Store
+from graftwork.store.artifacts import Store, cache_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +86,4 @@ class RangeReader:
 
     def cache(self) -> Path:
         """A local folder for parts of files, shared by all processes of this machine."""
-        return self._store.cache("blocks")
+        return cache_folder() / "blocks"
