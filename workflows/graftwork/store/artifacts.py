@@ -132,8 +132,8 @@ class Store:
             self.verify(uri, record, digests=False)
             self._verify_digests(uri, entries)
             return record, local_path(uri)
-        name = ".".join((record.content, *sorted(only)))
-        return record, self._download(uri, name, entries)
+        part = f".{content_digest(entries)}" if only else ""
+        return record, self._download(uri, record.content + part, entries)
 
     def peek(self, uri: str, names: Sequence[str]) -> Path:
         """A local folder with those of an artifact's small files that it has, not verified."""
@@ -146,13 +146,6 @@ class Store:
                 data = self.files.read(posixpath.join(uri, name))
                 if data is not None:
                     (folder / name).write_bytes(data)
-        return folder
-
-    def cache(self, name: str) -> Path:
-        """A local folder for what can be fetched again."""
-        folder = self._local_area(f".{name}")
-        with explained(str(folder)):
-            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def staging(self, uri: str) -> Path:
