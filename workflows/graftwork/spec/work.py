@@ -43,11 +43,12 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
 
 
 def _workers(body: Training, sequences: int, pool: Pool) -> Found:
-    if sequences % pool.workers:
-        fitting = max(1, round(sequences / pool.workers)) * pool.workers
+    sharers = max(1, body.parallel.sharers(pool.workers))
+    if sequences % sharers:
+        fitting = max(1, round(sequences / sharers)) * sharers
         yield (
             ("batch",),
-            f"a batch of {sequences} sequences cannot be shared evenly by the {pool.workers} "
+            f"a batch of {sequences} sequences cannot be shared evenly by the {sharers} "
             f"workers of pool {body.pool!r}; write '{fitting} sequences'",
         )
 
