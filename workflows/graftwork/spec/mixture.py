@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
 from graftwork.spec.base import AS_TUPLE, Strict
 from graftwork.units import Extent, Share
@@ -44,6 +44,8 @@ class Phase(Strict):
 
 
 def _check_phases(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    if not phases:
+        raise ValueError("a mixture has no phase; write for example {prose: 70%, code: 30%}")
     if phases[0].at.amount:
         raise ValueError(
             f"the first phase of a mixture begins at {phases[0].at}; write 'at: 0%' for it"
@@ -65,7 +67,6 @@ Mixture = Annotated[
     Annotated[Weights, Tag("weights")]
     | Annotated[
         tuple[Phase, ...],
-        Field(min_length=1),
         AS_TUPLE,
         AfterValidator(_check_phases),
         Tag("phases"),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from graftwork.spec.base import Name, Strict
 from graftwork.spec.placement import Affinity, Head, Spot, Toleration
-from graftwork.units import Bytes, FlopsPerSecond, Seconds
+from graftwork.units import Bytes, FlopsPerSecond, Seconds, format_bytes
+
+
+def _check_cache(size: int) -> int:
+    if size < 2**30:
+        raise ValueError(
+            f"{format_bytes(size)} hold too few of the blocks that are shuffled together; "
+            f"write 1Gi or more"
+        )
+    return size
 
 
 class Pool(Strict):
@@ -37,7 +46,9 @@ class Pool(Strict):
     """Memory of a worker."""
     shm: Bytes | None = None
     """Shared memory of a worker (/dev/shm)."""
-    data_cache: Bytes = Field(default=10 * 2**30, ge=2**30, json_schema_extra={"default": "10Gi"})
+    data_cache: Annotated[Bytes, AfterValidator(_check_cache)] = Field(
+        default=10 * 2**30, json_schema_extra={"default": "10Gi"}
+    )
     """Disk on each machine for the blocks of tokens that are read from a URL; at least 1Gi."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have."""
@@ -120,4 +131,4 @@ class Execution(Strict):
     grafana: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """Address of Grafana; logs and reports of steps then link to their metrics."""
     worker_restarts: int = Field(default=3, ge=0, le=1000)
-    """How often a training's workers are started anew inside one try, after one of them was lost."""
+    """How often a training's workers are started anew inside one try, after one was lost."""
