@@ -115,3 +115,47 @@ def test_a_mixture_of_experts_is_refused(checkpoint, tmp_path):
     folder = checkpoint(family="mixtral", num_local_experts=2, num_experts_per_tok=1)
     with pytest.raises(RunError, match="g_stack grows dense models, and this one is a mixtral"):
         _grown(folder, tmp_path / "large")
+
+
+@pytest.mark.parametrize(
+    ("changes", "order"),
+    [
+        ({"order": "interpolated"}, [0, 0, 1, 1, 2, 2, 3, 3]),
+        ({"part": "top"}, [0, 1, 2, 3, 2, 3, 2, 3]),
+        ({"part": "middle"}, [0, 1, 2, 1, 2, 1, 2, 3]),
+    ],
+)
+def test_the_ablations_place_blocks_otherwise(checkpoint, grown, changes, order):
+    small = checkpoint(num_hidden_layers=4)
+    large, done = grown(small, GStack(name="g_stack", factor=2, **changes))
+    assert done.origin == tuple(f"block {block}" for block in order)
+    before, after = (load_file(folder / "model.safetensors") for folder in (small, large))
+    name = "model.layers.{}.self_attn.q_proj.weight"
+    for index, source in enumerate(order):
+        assert torch.equal(after[name.format(index)], before[name.format(source)])
+
+
+def test_noise_is_a_share_of_fresh_weights_in_the_matrices_of_the_blocks(checkpoint, grown):
+    small = checkpoint()
+    clean, noisy = (
+        load_file(
+            grown(small, GStack(name="g_stack", factor=2, noise=share))[0] / "model.safetensors"
+        )
+        for share in (0.0, 0.2)
+    )
+    for name, tensor in noisy.items():
+        if "layers." not in name or tensor.ndim == 1:
+            assert torch.equal(tensor, clean[name])
+        else:
+            assert 0.003 < ((tensor - 0.8 * clean[name]) / 0.2).std() < 0.03
+    first, copy = (noisy[f"model.layers.{layer}.mlp.up_proj.weight"] for layer in (0, 2))
+    assert not torch.equal(first, copy)
+
+
+def test_a_part_is_not_interpolated():
+    with pytest.raises(ValueError, match="leave out 'order' or 'part'"):
+        GStack(name="g_stack", order="interpolated", part="top")
+
+
+def test_nothing_is_promised():
+    assert GStack(name="g_stack").promise(Architecture(layers=2, width=32, heads=4)) == "none"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.spec.growth import Growth
+from graftwork.spec.model import Architecture
+from graftwork_train.data.shards import TokenShards
 from graftwork_train.state import State
 
 
@@ -19,19 +25,58 @@ class Grown:
         origin: By block of the larger model, what it was made from, for the report.
         report: Scalars for the record.
         notes: Sentences for the report and the log.
+        tokens: Tokens that the method learned from.
+        flops: FLOPs of that.
+        files: Further tensors that belong to the model, by file name.
+        tables: Further tables for the report.
     """
 
     state: State
     origin: tuple[str, ...]
     report: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tokens: int = 0
+    flops: float = 0.0
+    files: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    tables: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a method that learns is given besides the model.
+
+    Attributes:
+        text: Tokens to learn from.
+        architecture: The small model's.
+        cursor: Sequences that the model has trained on.
+        progress: Takes what is done and what there is to do.
+    """
+
+    text: TokenShards
+    architecture: Architecture
+    cursor: int = 0
+    progress: Callable[[float, float, str], None] = lambda done, total, unit: None
 
 
 @singledispatch
-def grow(method: Growth, small: State, seed: int) -> Grown:
+def grow(method: Growth, small: State, seed: int, lesson: Lesson | None = None) -> Grown:
     """Make a larger model out of `small`.
+
+    Args:
+        method: The word.
+        small: The model.
+        seed: Of what is drawn.
+        lesson: For methods that name `data`.
 
     Raises:
         graftwork.errors.RunError: the method cannot grow this model.
     """
     raise TypeError(f"nothing grows by {type(method).__name__}; is it imported in growth/__init__?")
+
+
+def blocks_of(order: list[int]) -> tuple[str, ...]:
+    """What the report says of blocks that are copies."""
+    return tuple(f"block {source}" for source in order)
+
+
+Values = NDArray[np.floating[Any]]

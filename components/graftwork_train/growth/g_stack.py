@@ -11,80 +11,51 @@ dtype are copied as they are, byte for byte; the copies share no storage.
 
 The function is *not* preserved: the loss jumps, then falls fast. What trains the model afterwards
 starts with a fresh optimizer and a new warmup, and goes on in the data where the small one stopped.
+Gradual stacking, the paper's StackBERT baseline, is several of these stages with training between.
 
-Differs from the paper: nothing in the operator. The paper's formulas for when to grow and by how
-much are fits to large models and are not used; a factor outside 2 to 4 only earns a warning.
+The paper's ablations are options: `interpolated` copies (0 0 1 1), a `part` of the blocks (we take
+halves), and `noise`, (1 - s)·W + s·fresh for every matrix of the blocks.
+
+Differs from the paper: nothing in the operator. The paper's fits for when to grow and by how much
+are printed with the plan and decide nothing; a factor outside 2 to 4 only earns a warning.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
-
-from graftwork.errors import RunError
 from graftwork.spec.growth import GStack
-from graftwork_train.growth.base import Grown, grow
-from graftwork_train.layout import DENSE
+from graftwork_train.growth._depth import deepen, interpolated, stacked, stacked_part
+from graftwork_train.growth._fresh import with_noise
+from graftwork_train.growth._width import check_dense, dimensions
+from graftwork_train.growth.base import Grown, blocks_of, grow
 from graftwork_train.state import State
-from graftwork_train.tensorfile import Tensor
 
-_BLOCK = re.compile(r"model\.layers\.(\d+)\.(.+)")
 # The paper finds the best growth factors between 2 and 4, and recommends 4.
 _TRIED = range(2, 5)
 
 
 @grow.register
 def g_stack(method: GStack, small: State, seed: int) -> Grown:
-    """Stack `method.factor` copies of the model's blocks; `seed` is not used.
+    """Stack `method.factor` copies of the model's blocks; `seed` draws the noise, if there is any.
 
     Raises:
         RunError: the model is a mixture of experts.
     """
-    if small.config.get("model_type") not in DENSE:
-        raise RunError(
-            f"g_stack grows dense models, and this one is a {small.config.get('model_type')}",
-            "Grow the dense model first, and upcycle it afterwards.",
-        )
-    layers = int(small.config["num_hidden_layers"])
-    total = layers * method.factor
-    tensors = _stack(small.tensors, layers, method.factor)
-    large = State(_deepen(small.config, layers, method.factor), tensors)
+    check_dense(method.name, small)
+    layers = dimensions(small).layers
+    order = _order(method, layers)
     return Grown(
-        state=large,
-        origin=tuple(f"block {index % layers}" for index in range(total)),
-        report={"growth_factor": method.factor, "layers": total, "layers_before": layers},
+        state=with_noise(deepen(small, order), method.noise, seed),
+        origin=blocks_of(order),
+        report={"growth_factor": method.factor, "layers": len(order), "layers_before": layers},
         notes=_warnings(method.factor, layers),
     )
 
 
-def _stack(tensors: Mapping[str, Tensor], layers: int, factor: int) -> dict[str, Tensor]:
-    blocks: dict[int, dict[str, Tensor]] = defaultdict(dict)
-    stacked: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        match = _BLOCK.fullmatch(name)
-        if match:
-            blocks[int(match[1])][match[2]] = tensor
-        else:
-            stacked[name] = tensor
-    for index in range(layers * factor):
-        for part, tensor in blocks[index % layers].items():
-            stacked[f"model.layers.{index}.{part}"] = tensor
-    return stacked
-
-
-def _deepen(config: Mapping[str, Any], layers: int, factor: int) -> dict[str, Any]:
-    """The config with more layers; kinds of attention by layer are stacked like the blocks."""
-    deeper = {**config, "num_hidden_layers": layers * factor}
-    kinds = config.get("layer_types")
-    if kinds is None and config.get("use_sliding_window", False):
-        # Qwen2's rule: blocks from this index on look through a window only.
-        full = config.get("max_window_layers", layers)
-        kinds = ["full_attention" if i < full else "sliding_attention" for i in range(layers)]
-    if kinds is not None:
-        deeper["layer_types"] = list(kinds) * factor
-    return deeper
+def _order(method: GStack, layers: int) -> list[int]:
+    if method.part != "all":
+        return stacked_part(layers, method.factor, method.part)
+    place = stacked if method.order == "stacked" else interpolated
+    return place(layers, layers * method.factor)
 
 
 def _warnings(factor: int, layers: int) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from graftwork.errors import RunError
+from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Grow
 from graftwork_train import surgery
 from graftwork_train.growth import grow as grow_by
@@ -17,11 +19,12 @@ def grow(body: Grow, job: Job) -> Outcome:
         RunError: the model cannot be grown so, or the method broke its contract.
     """
     before = surgery.open_patient(job.artifact("from").path, "grow")
+    target = _target(body, before.card.architecture)
+    promise = body.method.promise(before.card.architecture)
     grown = grow_by(body.method, before.state, job.step.seed)
-    target = body.method.target(before.card.architecture)
     card = surgery.write_result(job, before, grown.state, target)
-    change = surgery.check_function(job, before, card, body.method.contract)
-    notes = (*grown.notes, _told(change))
+    change = surgery.check_function(job, before, card, promise)
+    notes = (*grown.notes, _told(change, promise))
     blocks = {
         "title": "Where each block comes from",
         "columns": ["block", "made from"],
@@ -32,8 +35,20 @@ def grow(body: Grow, job: Job) -> Outcome:
     return Outcome(metrics={**grown.report, **measured}, notes=notes)
 
 
-def _told(change: surgery.Change) -> str:
+def _target(body: Grow, source: Architecture) -> Architecture:
+    try:
+        return body.method.target(source)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise RunError(what, f"{remedy[:1].upper()}{remedy[1:]}.") from error
+
+
+def _told(change: surgery.Change, promise: str) -> str:
+    promised = {
+        "exact": " The method promises to keep the function here, and has.",
+        "approximate": " The method promises to keep the function roughly here.",
+    }.get(promise, "")
     return (
         f"On a fixed short text the loss went from {change.loss_before:.4g} to "
-        f"{change.loss_after:.4g}, and scores changed by up to {change.difference:.3g}."
+        f"{change.loss_after:.4g}, and scores changed by up to {change.difference:.3g}.{promised}"
     )

@@ -2,39 +2,273 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Contract, Method, Paper
+from graftwork.spec.enlarge import Dimensions, dimensions_of, enlarged, resized
 from graftwork.spec.model import Architecture
+from graftwork.units import Share
+
+STACKING = Paper(
+    "Stacking Your Transformers: A Closer Look at Model Growth for Efficient LLM Pre-Training",
+    "2405.15319",
+    "3",
+    number="24",
+)
+BERT2BERT = Paper(
+    "bert2BERT: Towards Reusable Pretrained Language Models", "2110.07143", "3", number="10"
+)
 
 
-class GStack(Method):
+class _Growing(Method):
+    """What all methods share: the architecture they make, and what they promise on the way."""
+
+    def target(self, source: Architecture) -> Architecture:
+        """The architecture after growth.
+
+        Raises:
+            ValueError: the method cannot grow this model; `what is wrong; what to do`.
+        """
+        raise NotImplementedError
+
+    def promise(self, source: Architecture) -> Contract:
+        """What the method promises for this very model; never more than its contract."""
+        return self.contract or "none"
+
+    def _dense(self, source: Architecture) -> None:
+        if source.experts:
+            name = getattr(self, "name", "growth")
+            raise ValueError(f"{name} grows dense models; grow first, upcycle afterwards")
+
+
+class GStack(_Growing):
     """Stack a trained model on itself, block after block, in one hop."""
 
-    paper: ClassVar[Paper] = Paper(
-        "Stacking Your Transformers: A Closer Look at Model Growth for Efficient LLM Pre-Training",
-        "2405.15319",
-        "3",
-        number="24",
-    )
+    paper: ClassVar[Paper] = STACKING
     contract: ClassVar[Contract] = "none"
     name: Literal["g_stack"]
     factor: int = Field(default=4, ge=2)
-    """How many copies of the model's blocks to stack. The paper recommends 4."""
+    """How many times as many blocks. The paper finds 2 to 4 best, and recommends 4."""
+    order: Literal["stacked", "interpolated"] = "stacked"
+    """`stacked` puts whole copies on one another (0 1 0 1); `interpolated` repeats each block in
+    place (0 0 1 1), which the paper finds worse."""
+    part: Literal["all", "top", "middle"] = "all"
+    """Which blocks are repeated: all; or the upper or the middle half alone, the others once,
+    which the paper finds worse."""
+    noise: Share = 0.0
+    """Share of fresh random weights mixed into every matrix of the blocks. In the paper 20% came
+    out slightly better than none, and more worse."""
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
         if self.factor > 16:
             raise ValueError(f"factor {self.factor} is beyond all that was tried; use 2 to 8")
+        if self.part != "all" and self.order != "stacked":
+            raise ValueError("a part of the blocks is stacked; leave out 'order' or 'part'")
+        _check_noise(self.noise)
         return self
 
     def target(self, source: Architecture) -> Architecture:
-        """The architecture after growth."""
-        if source.experts:
-            raise ValueError("g_stack grows dense models; grow first, upcycle afterwards")
+        """As for all methods."""
+        self._dense(source)
         return source.model_copy(update={"layers": source.layers * self.factor})
 
 
-Growth = GStack
+def _check_noise(noise: float) -> None:
+    if not 0 <= noise < 1:
+        raise ValueError("noise must lie between 0% and 100%; the paper's best is 20%")
+
+
+class _Sized(_Growing):
+    """Growth to given sizes. Heads keep their size."""
+
+    layers: int | None = Field(default=None, ge=1, le=10_000)
+    """Blocks after growth. Default: as many as before."""
+    width: int | None = Field(default=None, ge=8, le=1_048_576)
+    """Size of the residual stream after growth. Default: as before."""
+    heads: int | None = Field(default=None, ge=1, le=4096)
+    """Query heads after growth. Default: as many more as the width."""
+    kv_heads: int | None = Field(default=None, ge=1, le=4096)
+    """Key and value heads after growth. Default: as many as `heads` where they were, else as many
+    as before, with more query heads in each group."""
+    ffn: int | None = Field(default=None, ge=8, le=16_777_216)
+    """Inner size of the feed-forward blocks after growth. Default: grown as the width."""
+
+    def resolve(self, now: Dimensions) -> Dimensions:
+        """The sizes after growth, defaults resolved.
+
+        Raises:
+            ValueError: a model of these sizes cannot be grown so.
+        """
+        return enlarged(
+            now,
+            layers=self.layers,
+            width=self.width,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            ffn=self.ffn,
+        )
+
+    def target(self, source: Architecture) -> Architecture:
+        """As for all methods."""
+        self._dense(source)
+        return resized(source, self.resolve(dimensions_of(source)))
+
+
+class _Padded(_Sized):
+    """Growth that keeps every weight and adds others beside them."""
+
+    def target(self, source: Architecture) -> Architecture:
+        """As for all methods."""
+        found = super().target(source)
+        group = source.heads // source.key_value_heads
+        if found.heads // found.key_value_heads < group:
+            raise ValueError(
+                f"the {group} query heads around one KV head would have to part, from "
+                f"{source.heads} heads in {source.key_value_heads} groups to {found.heads} in "
+                f"{found.key_value_heads}; keep at least {group} heads for each KV head"
+            )
+        return found
+
+
+class GZero(_Padded):
+    """Add parameters that do nothing at first: zero paths out of new blocks and new dimensions."""
+
+    paper: ClassVar[Paper] = STACKING
+    contract: ClassVar[Contract] = "exact"
+    name: Literal["g_zero"]
+
+    def promise(self, source: Architecture) -> Contract:
+        """Norms of queries and keys share the epsilon that a wider stream rescales."""
+        wider = self.target(source).width > source.width
+        return "approximate" if wider and source.qk_norm else "exact"
+
+    def target(self, source: Architecture) -> Architecture:
+        """As for all methods; the norms' epsilon follows the width."""
+        found = super().target(source)
+        wrong = _unreachable(source, found)
+        if wrong:
+            raise ValueError(wrong)
+        if found.width == source.width:
+            return found
+        epsilon = source.norm_eps * source.width / found.width
+        return found.model_copy(update={"norm_eps": epsilon})
+
+
+def _unreachable(source: Architecture, found: Architecture) -> str | None:
+    """Why zeros cannot keep the function, if so."""
+    if found.layers > source.layers and source.norm_order == "post":
+        return (
+            "a new block with norms after its sums is never the identity, so that g_zero cannot "
+            "deepen this model; use g_stack"
+        )
+    if found.width > source.width and source.norm != "rms":
+        return (
+            "LayerNorm's mean changes with dimensions of zeros, so that g_zero cannot widen this "
+            "model; use bert2bert_fpi with a whole multiple of the width"
+        )
+    if found.heads > source.heads and (source.qk_norm == "whole" or source.positions == "alibi"):
+        what = "the slopes of ALiBi" if source.positions == "alibi" else "norms over all heads"
+        return (
+            f"{what} depend on the number of heads, so that g_zero cannot add any to this model; "
+            f"give 'heads' as before"
+        )
+    return None
+
+
+class GRandom(_Padded):
+    """Add parameters drawn as for training from scratch: new blocks on top, new dimensions."""
+
+    paper: ClassVar[Paper] = STACKING
+    contract: ClassVar[Contract] = "none"
+    name: Literal["g_random"]
+
+
+class _Copied(_Sized):
+    """Growth in width by copies of units, inputs divided by the number of copies."""
+
+    untie: bool = False
+    """Give a head that is tied to the embedding a matrix of its own. Wider tied heads would give
+    scores that are as many times too large."""
+
+    def target(self, source: Architecture) -> Architecture:
+        """As for all methods."""
+        found = super().target(source)
+        if found.heads > source.heads and source.positions == "alibi":
+            raise ValueError(
+                "the slopes of ALiBi depend on the number of heads; give 'heads' as before, and "
+                "grow the width and the feed-forward blocks only"
+            )
+        if found.width > source.width and source.tie_embeddings:
+            if not self.untie:
+                raise ValueError(
+                    "the head is tied to the embedding, and with more width its scores would be "
+                    "too large; write 'untie: true' to give it a matrix of its own"
+                )
+            found = found.model_copy(update={"tie_embeddings": False})
+        return found
+
+
+class GDirect(_Copied):
+    """Copy units and blocks: Net2Net in width, stacking in depth."""
+
+    paper: ClassVar[Paper] = STACKING
+    contract: ClassVar[Contract] = "approximate"
+    name: Literal["g_direct"]
+    map: Literal["random", "balanced", "tile"] = "random"
+    """Which unit a new one copies: any, drawn at random; each equally often, in random order; or
+    the units in their order, again and again."""
+    noise: Share = 0.0
+    """Share of fresh random weights mixed into every matrix of the blocks. In the paper 20% came
+    out slightly better than none, and more worse."""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        _check_noise(self.noise)
+        return self
+
+    def promise(self, source: Architecture) -> Contract:
+        """Blocks on blocks, and noise, compute something else."""
+        deeper = self.target(source).layers > source.layers
+        return "none" if deeper or self.noise else "approximate"
+
+
+class Bert2bertFpi(_Copied):
+    """Widen by copied units so that the function stays, then stack the wider blocks."""
+
+    paper: ClassVar[Paper] = BERT2BERT
+    contract: ClassVar[Contract] = "exact"
+    name: Literal["bert2bert_fpi"]
+    map: Literal["tile", "balanced", "random"] = "tile"
+    """Which unit a new one copies: the units in their order, again and again; each equally often,
+    in random order; or any, drawn at random as in the paper, which norms turn into a change."""
+
+    def promise(self, source: Architecture) -> Contract:
+        """Exact where every unit that a norm sees is copied equally often, and nothing stacked."""
+        found = self.target(source)
+        if found.layers > source.layers:
+            return "none"
+        uneven = found.width % source.width != 0
+        if source.qk_norm == "whole":
+            uneven = uneven or found.heads % source.heads != 0
+        normed = found.width > source.width or source.qk_norm == "whole"
+        return "approximate" if uneven or (normed and self.map == "random") else "exact"
+
+
+class Bert2bertAki(_Copied):
+    """Widen by copies of units for the old outputs and the next block's units for the new ones."""
+
+    paper: ClassVar[Paper] = BERT2BERT
+    contract: ClassVar[Contract] = "none"
+    name: Literal["bert2bert_aki"]
+    map: Literal["tile", "balanced", "random"] = "tile"
+    """Which unit a new one copies: the units in their order, again and again; each equally often,
+    in random order; or any, drawn at random as in the paper."""
+
+
+Growth = Annotated[
+    GStack | GDirect | GZero | GRandom | Bert2bertFpi | Bert2bertAki,
+    Field(discriminator="name"),
+]

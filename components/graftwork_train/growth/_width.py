@@ -1,0 +1,171 @@
+"""Growth in width by copied units: bert2BERT's expansion, for both of its initialisations.
+
+    U[j, i] = W[g_out(j), g_in(i)] / C[g_in(i)]      W (out, in); C[u]: copies of input unit u
+
+What comes in is repeated, and each copy divided by how often it is there, so that sums stay; what
+goes out is repeated. Biases, norms and embeddings are repeated, the head is divided. A tensor is
+calculated when it is written, so that no more than two are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from graftwork.errors import RunError
+from graftwork.spec.enlarge import Dimensions
+from graftwork_train.growth._fresh import check_floats
+from graftwork_train.growth._maps import Maps
+from graftwork_train.growth._roles import Role, is_norm, moved, place, role
+from graftwork_train.layout import sizes
+from graftwork_train.state import State
+from graftwork_train.tensorfile import Made, Tensor
+
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_TIED = "tie_word_embeddings"
+
+
+class Sizing(Protocol):
+    """A word that grows to given sizes."""
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+
+    def resolve(self, now: Dimensions) -> Dimensions:
+        """The sizes after growth, or a ValueError."""
+
+
+def check_dense(name: str, state: State) -> None:
+    """Refuse mixtures of experts.
+
+    Raises:
+        RunError: the model is one.
+    """
+    if sizes(state.config).experts:
+        raise RunError(
+            f"{name} grows dense models, and this one is a {state.config.get('model_type')}",
+            "Grow the dense model first, and upcycle it afterwards.",
+        )
+
+
+def dimensions(state: State) -> Dimensions:
+    """The sizes of a checkpoint."""
+    size = sizes(state.config)
+    return Dimensions(size.layers, size.width, size.heads, size.kv_heads, size.head, size.hidden)
+
+
+def resolve(method: Sizing, small: State) -> tuple[Dimensions, Dimensions]:
+    """The sizes before and after.
+
+    Raises:
+        RunError: the model is a mixture of experts, or cannot be grown to these sizes.
+    """
+    check_dense(method.name, small)
+    now = dimensions(small)
+    try:
+        return now, method.resolve(now)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise RunError(what, f"{remedy[:1].upper()}{remedy[1:]}.") from None
+
+
+def widen(state: State, maps: Maps, *, advanced: bool = False, untie: bool = False) -> State:
+    """The model with the widths of `maps`, and as many blocks as before.
+
+    Args:
+        state: The small model.
+        maps: Which unit is a copy of which.
+        advanced: Fill new outputs of a block from the block above (AKI), not from copies.
+        untie: Give a tied head a matrix of its own.
+
+    Raises:
+        RunError: the head is tied and must not be, or a tensor is of a type or role not known.
+    """
+    if maps.to[1:] == maps.now[1:]:
+        return state
+    check_floats(state.tensors)
+    tied = HEAD not in state.tensors and bool(state.config.get(_TIED, False))
+    config = resize(state.config, maps.to)
+    sources = dict(state.tensors)
+    if tied and maps.to.width > maps.now.width:
+        _check_untied(state, maps, untie=untie)
+        sources[HEAD], config[_TIED] = state.tensors[EMBEDDING], False
+    whole = _normed_whole(state, maps.now)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in sources.items():
+        sides = role(name, whole=whole)
+        if all(side.axis == "fixed" for side in sides):
+            tensors[name] = tensor
+            continue
+        layer = place(name)[0]
+        make = partial(expand, tensor, sides, maps, layer)
+        if advanced and layer is not None and layer + 1 < maps.now.layers and not is_norm(name):
+            make = partial(_advance, make, sources[moved(name, layer + 1)], sides, maps, layer)
+        shape = tuple(
+            maps.length(side.axis) if side.axis != "fixed" else count
+            for side, count in zip(sides, tensor.shape, strict=True)
+        )
+        tensors[name] = Made(tensor.dtype, shape, make)
+    return State(config, tensors)
+
+
+def _normed_whole(state: State, now: Dimensions) -> bool:
+    """Whether norms of queries go over all heads: then they are longer than a head."""
+    norms = (t for name, t in state.tensors.items() if name.endswith("q_norm.weight"))
+    return any(norm.shape[0] != now.head for norm in norms)
+
+
+def _check_untied(state: State, maps: Maps, *, untie: bool) -> None:
+    if untie:
+        return
+    raise RunError(
+        f"{EMBEDDING} {state.tensors[EMBEDDING].shape} is the head as well, and at a width of "
+        f"{maps.to.width} its scores would be too large",
+        "Write 'untie: true' to give the head a matrix of its own.",
+    )
+
+
+def expand(tensor: Tensor, sides: Role, maps: Maps, layer: int | None) -> NDArray[Any]:
+    """A tensor's values for the large model."""
+    values = tensor.values()
+    for axis, side in enumerate(sides):
+        if side.axis == "fixed":
+            continue
+        if side.into:
+            copies_E = maps.copies(side.axis, layer)
+            values = values / copies_E.astype(values.dtype)
+        values = values.take(maps.elements(side.axis, layer), axis=axis)
+    return values
+
+
+def _advance(
+    make: partial[NDArray[Any]], above: Tensor, sides: Role, maps: Maps, layer: int
+) -> NDArray[Any]:
+    """What goes out of new units is that of the block above, expanded by that block's own maps."""
+    if sides[0].axis == "fixed":
+        return make()
+    added = maps.added(sides[0].axis, layer)
+    if not added.any():
+        return make()
+    values = make().copy()
+    values[added] = expand(above, sides, maps, layer + 1)[added]
+    return values
+
+
+def resize(config: Mapping[str, Any], to: Dimensions) -> dict[str, Any]:
+    """The config with other sizes; the number of blocks stays."""
+    resized = {
+        **config,
+        "hidden_size": to.width,
+        "num_attention_heads": to.heads,
+        "intermediate_size": to.ffn,
+    }
+    if "num_key_value_heads" in config or to.kv_heads != to.heads:
+        resized["num_key_value_heads"] = to.kv_heads
+    if "head_dim" in config or to.heads * to.head != to.width:
+        resized["head_dim"] = to.head
+    return resized
