@@ -48,7 +48,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
-	$(BIN)/yamllint --strict specs manifests .github
+	$(BIN)/yamllint --strict specs overlays manifests .github
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -69,6 +69,9 @@ docs: $(VENV)/.dev ## Write the generated pages, dashboards, monitors and alerts
 
 bench: $(VENV)/.dev ## Measure the language, the compiler and the local run; prints JSON.
 	$(BIN)/python benchmarks/run.py
+
+bench-cluster: $(VENV)/.dev ## Measure a run on a cluster: from submission to the first step, and whose seconds those are.
+	$(BIN)/python benchmarks/run.py cluster
 
 results: $(VENV)/.train ## Try the effect of every paper in specs/papers (SPECS=... for some), then write docs/results.md.
 	@for spec in $(SPECS); do $(BIN)/graftwork run $$spec || exit 1; done
