@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -55,19 +56,20 @@ class Prometheus:
             return []
 
     def series(self, *wanted: str, **labels: str) -> dict[str, dict[str, Any]]:
-        """The labels of each of the wanted metrics, waited for; one series each.
-
-        Asks for what there was in the last minutes: a training may have ended since.
-        """
+        """A series of each of the wanted metrics, waited for, as they were lately."""
         chosen = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-        names = "|".join(wanted)
+        last = f'last_over_time({{__name__=~"{"|".join(wanted)}", {chosen}}}[5m])'
+        found: dict[str, dict[str, Any]] = {}
 
-        def look() -> dict[str, dict[str, Any]] | None:
-            last = f'last_over_time({{__name__=~"{names}", {chosen}}}[5m])'
-            found = {one["metric"].pop("__name__"): one for one in self.query(last)}
-            return found if found.keys() >= set(wanted) else None
+        def lacking() -> set[str]:
+            found.update({one["metric"].pop("__name__"): one for one in self.query(last)})
+            return set(wanted) - found.keys()
 
-        return dict(wait_for(f"{names} of {labels}", look))
+        end = time.monotonic() + PATIENCE
+        while lacking():
+            assert time.monotonic() < end, f"never seen: {sorted(lacking())}"
+            time.sleep(0.5)
+        return found
 
 
 @pytest.fixture
@@ -127,6 +129,8 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     client = {
         "RAY_ADDRESS": f"{HOST}:{port}",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps it to the loopback interface
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_metrics_report_interval_ms": "1000",
     }
     process = subprocess.Popen(
@@ -135,7 +139,8 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
             f"--metrics-export-port={metrics}", "--include-dashboard=false", "--num-cpus=3",
             "--disable-usage-stats", f"--temp-dir={folder}",
         ],
-        env={**os.environ, **client, "RAY_ADDRESS": ""}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, **client, "RAY_ADDRESS": ""},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         wait_for("Ray's metrics", lambda: answers(f"http://{HOST}:{metrics}/metrics"))

@@ -20,7 +20,7 @@ LABELS = ("run", "workflow", "stage", "step")
 """Of every metric. `step` is a stage with one seed, `run` the pipeline run's id."""
 JOB_LABELS = (*LABELS, "rayjob")
 """Of every metric of the launcher."""
-RUN_VARIABLE = "GRAFTWORK_RUN"
+RUN_VARIABLE = "GRAFTWORK_PIPELINE_RUN"
 """Environment variable that holds the pipeline run's id."""
 METRICS_ADDRESS = "GRAFTWORK_METRICS_ADDRESS"
 """Environment variable with the address of the Ray that exports for a process outside of it."""
