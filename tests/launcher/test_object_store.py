@@ -4,7 +4,7 @@ import os
 import pytest
 
 from graftwork.cluster.api import NotFoundError
-from graftwork.cluster.object_store import complete_storage, take_credentials
+from graftwork.cluster.object_store import OWN, complete_storage, take_credentials
 from graftwork.spec.resources import Storage
 
 MINIO = """
@@ -67,8 +67,15 @@ def test_other_storage_is_left_as_it_is(completed, root):
     assert completed(root) == Storage(root=root)
 
 
-def test_a_namespace_without_kfp_s_settings_changes_no_more_than_the_scheme(completed):
-    assert completed("minio://bucket/runs", None) == Storage(root="s3://bucket/runs")
+@pytest.mark.parametrize("providers", [None, "", "gs: {}"])
+def test_without_settings_the_server_that_kfp_brings_along_is_meant(completed, providers):
+    found = completed("minio://bucket/runs", providers)
+    assert found == OWN.model_copy(update={"root": "s3://bucket/runs"})
+
+
+@pytest.mark.parametrize("providers", [None, "", "gs: {}"])
+def test_without_settings_an_s3_bucket_is_amazon_s(completed, providers):
+    assert completed("s3://bucket/runs", providers) == Storage(root="s3://bucket/runs")
 
 
 def test_the_keys_of_the_secret_go_into_the_environment_only(monkeypatch):

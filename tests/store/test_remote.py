@@ -195,3 +195,12 @@ def test_large_files_go_up_in_parts_and_come_back_in_ranges(storage, monkeypatch
     files.clear(f"{storage.root}/.work")
     files.clear(f"{storage.root}/.work")
     assert files.sizes(f"{storage.root}/.work") == {}
+
+
+def test_kfp_s_name_for_a_server_of_its_own_is_read_through_the_endpoint(made, monkeypatch):
+    store, step = made
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.storage.endpoint)
+    root = store.storage.root.replace("s3://", "minio://")
+    named = step.model_copy(update={"storage": Storage(root=root)})
+    record, path = Store(named.storage).fetch(named.uri)
+    assert {entry.path: (path / entry.path).read_bytes() for entry in record.files} == FILES

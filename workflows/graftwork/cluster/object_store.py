@@ -18,6 +18,12 @@ from graftwork.spec.resources import Storage
 from graftwork.step import Step
 
 _CONFIG_MAP = "kfp-launcher"
+# The server that Kubeflow Pipelines brings along, which its settings need not name.
+OWN = Storage(
+    endpoint="http://minio-service.kubeflow:9000",
+    region="us-east-1",
+    secret="mlpipeline-minio-artifact",
+)
 _VARIABLES = {"AWS_ACCESS_KEY_ID": "accesskey", "AWS_SECRET_ACCESS_KEY": "secretkey"}
 
 
@@ -54,10 +60,11 @@ def _provider(api: Api, scheme: str) -> Storage:
     try:
         providers = yaml.safe_load(api.config_map(_CONFIG_MAP).get("providers", "")) or {}
     except NotFoundError:
-        return Storage()
-    default: dict[str, Any] = (providers.get(scheme) or providers.get("minio") or {}).get(
-        "default"
-    ) or {}
+        providers = {}
+    known = providers.get(scheme) or providers.get("minio")
+    if known is None and scheme == "minio":
+        return OWN
+    default: dict[str, Any] = (known or {}).get("default") or {}
     endpoint = default.get("endpoint")
     if endpoint and "://" not in endpoint:
         endpoint = f"{'http' if default.get('disableSSL') else 'https'}://{endpoint}"

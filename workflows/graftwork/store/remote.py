@@ -33,7 +33,9 @@ def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has 
     """
     scheme = uri.split("://", 1)[0]
     options: dict[str, Any] = {}
-    if scheme in ("s3", "s3a"):
+    if scheme == "minio":
+        _know_minio()
+    if scheme in ("s3", "s3a", "minio"):
         # A listing kept from before another process wrote would hide its artifact from us.
         options = {"use_listings_cache": False}
         if storage.endpoint:
@@ -47,6 +49,16 @@ def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has 
             f"{uri}: {error}",
             "Use a URL that fsspec knows, such as s3://bucket/prefix, and install its package.",
         ) from error
+
+
+def _know_minio() -> None:
+    """Teach fsspec the scheme that Kubeflow Pipelines has for S3 servers with their own endpoint.
+
+    On a cluster the launcher puts `s3://` and that endpoint in its place; elsewhere it is the one
+    in AWS_ENDPOINT_URL.
+    """
+    s3 = fsspec.get_filesystem_class("s3")
+    fsspec.register_implementation("minio", type("Minio", (s3,), {"protocol": ("minio",)}), True)
 
 
 @contextlib.contextmanager
