@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graftwork_train.nn.loss import IGNORE, cross_entropy
+from graftwork_train.nn.loss import IGNORE, cross_entropy, head_losses
 
 
 def case(dtype=torch.float32, vocab=37):
@@ -73,3 +73,78 @@ def test_when_every_label_is_ignored_loss_and_gradients_are_zero():
     assert loss.item() == 0.0
     assert not hidden.grad.any()
     assert not weight.grad.any()
+
+
+def z_reference(hidden, weight, labels, bias, z_loss):
+    """In fp64 with autograd: what is minimised, its gradients, and the cross-entropy alone."""
+    parts = [part.detach().double().requires_grad_() for part in (hidden, weight, bias)]
+    logits = (parts[0] @ parts[1].T + parts[2]).flatten(0, 1)
+    nats = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="sum")
+    squares = logits.logsumexp(-1).square()[labels.flatten() != IGNORE]
+    aim = nats + z_loss * squares.sum()
+    (3 * aim).backward()
+    return aim, nats, [part.grad for part in parts]
+
+
+def biased_case():
+    hidden, weight, labels = case()
+    bias = torch.randn(37, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    return hidden, weight, labels, bias
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.1])
+@pytest.mark.parametrize("rows", [None, 1, 5])
+def test_z_loss_and_bias_have_the_values_and_gradients_of_fp64(rows, z_loss):
+    hidden, weight, labels, bias = biased_case()
+    losses = head_losses(hidden, weight, labels, bias_V=bias, z_loss=z_loss, rows=rows)
+    (3 * losses.aim).backward()
+    aim, nats, gradients = z_reference(hidden, weight, labels, bias, z_loss)
+    assert losses.aim.item() == pytest.approx(aim.item(), rel=1e-6)
+    assert losses.nats.item() == pytest.approx(nats.item(), rel=1e-6)
+    assert not losses.nats.requires_grad
+    for part, expected in zip((hidden, weight, bias), gradients, strict=True):
+        torch.testing.assert_close(part.grad.double(), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_the_z_loss_of_one_token_by_hand():
+    losses = head_losses(
+        torch.tensor([[[1.0, 0.0]]]), torch.eye(2), torch.tensor([[0]]), z_loss=0.5
+    )
+    total = math.log(math.e + 1)
+    assert losses.nats.item() == pytest.approx(total - 1)
+    assert losses.aim.item() == pytest.approx(total - 1 + 0.5 * total**2)
+
+
+def test_z_loss_under_autocast_is_bf16s_rounding_away_from_fp64():
+    """Tolerances: 1% of the value; of gradients 3%, and 0.2 where they nearly cancel."""
+    hidden, weight, labels, bias = biased_case()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = head_losses(hidden, weight, labels, bias_V=bias, z_loss=0.01, rows=7)
+    (3 * losses.aim).backward()
+    aim, _, gradients = z_reference(hidden.bfloat16(), weight.bfloat16(), labels, bias, 0.01)
+    assert losses.aim.item() == pytest.approx(aim.item(), rel=1e-2)
+    for part, expected in zip((hidden, weight, bias), gradients, strict=True):
+        assert part.grad.dtype == torch.float32
+        torch.testing.assert_close(part.grad.double(), expected, atol=0.2, rtol=0.03)
+
+
+def test_no_chunk_holds_more_logits_than_its_rows():
+    """The largest tensor that any operation makes is a chunk's logits, not all of them."""
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            sizes.extend(
+                part.numel()
+                for part in torch.utils._pytree.tree_leaves(found)
+                if isinstance(part, torch.Tensor)
+            )
+            return found
+
+    hidden = torch.randn(4, 64, 8).requires_grad_()
+    weight = torch.randn(500, 8).requires_grad_()
+    labels = torch.randint(0, 500, (4, 64))
+    with Watch():
+        head_losses(hidden, weight, labels, z_loss=1e-4, rows=16).aim.backward()
+    assert max(sizes) == 16 * 500

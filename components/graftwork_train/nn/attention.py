@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.layers import Linear, make_norm
+from graftwork_train.nn.layers import Linear, make_norm, normed
 from graftwork_train.nn.positions import alibi_slopes, rotate
 
 
@@ -143,13 +143,11 @@ class Attention(nn.Module):
 
     def _queries_and_keys(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         q_BTE, k_BTE = self.q_proj(x_BTD), self.k_proj(x_BTD)
-        # Norms calculate in fp32 under autocast; what comes out is the projections' type again.
         if self.qk_norm == "whole":
-            q_BTE, k_BTE = self.q_norm(q_BTE).to(q_BTE.dtype), self.k_norm(k_BTE).to(k_BTE.dtype)
+            q_BTE, k_BTE = normed(self.q_norm, q_BTE), normed(self.k_norm, k_BTE)
         q_BHTC, k_BKTC = self._split(q_BTE), self._split(k_BTE)
         if self.qk_norm == "head":
-            q_BHTC = self.q_norm(q_BHTC).to(q_BTE.dtype)
-            k_BKTC = self.k_norm(k_BKTC).to(k_BTE.dtype)
+            q_BHTC, k_BKTC = normed(self.q_norm, q_BHTC), normed(self.k_norm, k_BKTC)
         return q_BHTC, k_BKTC
 
     def _attend(self, q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, sight: Sight) -> Tensor:

@@ -44,6 +44,12 @@ def make_norm(architecture: Architecture, size: int) -> nn.Module:
     return kind(size, eps=architecture.norm_eps)
 
 
+def normed(norm: nn.Module, x: Tensor) -> Tensor:
+    """A norm of what autocast may have made bf16: calculated in fp32, given back as it came."""
+    y: Tensor = norm(x.float() if x.dtype == torch.bfloat16 else x)
+    return y.to(x.dtype)
+
+
 def activate(mlp: str, inner: Tensor) -> Tensor:
     """The nonlinearity of a feed-forward block, on what its first projection gave.
 

@@ -18,7 +18,7 @@ from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
 from graftwork.spec.rope import Dynamic
 from graftwork_train.nn.attention import Attention, Sight, look
-from graftwork_train.nn.layers import Embedding, Linear, make_norm
+from graftwork_train.nn.layers import Embedding, Linear, make_norm, normed
 from graftwork_train.nn.moe import FeedForward, MixtureOfExperts, Routing, balanced_bias
 from graftwork_train.nn.positions import places, rotary_tables
 
@@ -98,8 +98,7 @@ class Transform(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
-        y_BTD: Tensor = self.norm(F.gelu(self.dense(x_BTD)))
-        return y_BTD
+        return normed(self.norm, F.gelu(self.dense(x_BTD)))
 
 
 class Decoder(nn.Module):
