@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.loop.loader import collate
 from graftwork_train.loop.step import Place, all_sum, to_device
 from graftwork_train.nn import Decoder
-from graftwork_train.nn.loss import cross_entropy
+from graftwork_train.nn.loss import IGNORE, cross_entropy
 
 # Sequences of each domain that are read at the end of a training, at most.
 SEQUENCES = 64
+
+
+Nats = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""The sum of losses in nats of tokens and labels, in documents; all on the worker's device."""
+
+
+def losses_of(model: Decoder) -> Nats:
+    """Those of a model that one worker has as a whole."""
+
+    def nats(tokens_BT: Tensor, labels_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
+        return cross_entropy(
+            model(tokens_BT, documents_BT).hidden_BTD, model.lm_head.weight, labels_BT
+        )
+
+    return nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +54,7 @@ class HeldOut:
 
 
 def held_out_loss(
-    model: Decoder,
+    nats: Nats,
     shards: TokenShards,
     *,
     document_mask: bool = True,
@@ -48,7 +65,7 @@ def held_out_loss(
     """Measure the model on held-out sequences, taken evenly from each domain.
 
     Args:
-        model: On the worker's device.
+        nats: The model's sum of losses. Workers call it as often as one another.
         shards: The tokens.
         document_mask: Whether attention and labels stop at the end of a document.
         sequences: To read from each domain at most.
@@ -64,10 +81,14 @@ def held_out_loss(
     for domain in shards.domains("held_out"):
         length = shards.sequences("held_out", domain)
         count = min(sequences, length)
-        mine = [index * length // count for index in range(place.rank, count, place.workers)]
-        total, predicted = all_sum(
-            place, *_measure(model, shards, domain, mine, micro, document_mask, place)
-        )
+        mine = [
+            Row(min(row, count - 1) * length // count, counts=row < count)
+            for row in range(
+                place.sharer, -(-count // place.sharers) * place.sharers, place.sharers
+            )
+        ]
+        found = _measure(nats, shards, domain, mine, micro, document_mask, place)
+        total, predicted = (value / place.tensor for value in all_sum(place, *found))
         if predicted:
             domains[domain] = total / predicted
             tokens += round(predicted)
@@ -78,23 +99,31 @@ def held_out_loss(
     return HeldOut(mean, domains, tokens)
 
 
+class Row(NamedTuple):
+    """A held-out sequence, and whether it counts: some only make workers' numbers equal."""
+
+    number: int
+    counts: bool
+
+
 @torch.no_grad()
 def _measure(
-    model: Decoder,
+    nats: Nats,
     shards: TokenShards,
     domain: str,
-    indices: list[int],
+    mine: list[Row],
     micro: int,
     document_mask: bool,
     place: Place,
 ) -> tuple[float, float]:
     """Sum of the losses, and how many tokens were predicted."""
     total, predicted = 0.0, 0
-    for start in range(0, len(indices), micro):
-        rows = [shards.read("held_out", domain, index) for index in indices[start : start + micro]]
+    for start in range(0, len(mine), micro):
+        chosen = mine[start : start + micro]
+        rows = [shards.read("held_out", domain, row.number) for row in chosen]
         batch = collate(rows, document_mask=document_mask)
-        tokens_BT, labels_BT, documents_BT = to_device(batch, place.device)
-        hidden_BTD = model(tokens_BT, documents_BT).hidden_BTD
-        total += cross_entropy(hidden_BTD, model.lm_head.weight, labels_BT).item()
-        predicted += batch.predicted
+        counts_B = torch.tensor([row.counts for row in chosen])
+        batch.labels_BT[~counts_B] = IGNORE
+        total += nats(*to_device(batch, place.device)).item()
+        predicted += int((batch.labels_BT != IGNORE).sum())
     return total, predicted

@@ -15,7 +15,7 @@ from graftwork.spec.stages import Evaluate
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.generation import generate
 from graftwork_train.job import SUMMARY, Job, Outcome
-from graftwork_train.loop.held_out import HeldOut, held_out_loss
+from graftwork_train.loop.held_out import HeldOut, held_out_loss, losses_of
 from graftwork_train.loop.plan import CPU_TOKENS
 from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
@@ -43,7 +43,8 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     )
     job.progress(0, total, "sequences")
     micro = max(1, CPU_TOKENS // shards.context)
-    measured = held_out_loss(model, shards, sequences=body.sequences, micro=micro, place=place)
+    nats = losses_of(model)
+    measured = held_out_loss(nats, shards, sequences=body.sequences, micro=micro, place=place)
     if measured is None:
         raise RunError(
             "the tokens hold nothing out, so there is nothing to measure on",

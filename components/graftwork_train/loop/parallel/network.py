@@ -200,6 +200,15 @@ class Network:
         """This worker's part of a tensor like the parameter `name`."""
         return self._divisions[name].part(tensor, self.layout, self._place.rank)
 
+    def parts(self, tensors: Mapping[str, Tensor]) -> Tensors:
+        """This worker's parts of whole tensors, named after parameters, as an optimizer's are."""
+        found: Tensors = {}
+        for name, whole in tensors.items():
+            owner = self._owner(name)
+            like = owner is not None and tuple(whole.shape) == self._divisions[owner].shape
+            found[name] = self.part(owner, whole) if owner and like else whole
+        return found
+
     def pieces(self, tensors: Mapping[str, Tensor]) -> list[Piece]:
         """What this worker holds of all tensors, as boxes of them.
 
@@ -232,11 +241,15 @@ class Network:
 
     def _division(self, name: str, tensor: Tensor) -> Division:
         """How a tensor is divided: as the parameter that its name ends with."""
+        owner = self._owner(name)
+        if owner is not None and tensor.shape == self.parameters[owner].shape:
+            return self._divisions[owner]
+        return Division(tuple(tensor.shape))
+
+    def _owner(self, name: str) -> str | None:
         while name and name not in self._divisions:
             name = name.partition(".")[2]
-        if name and tensor.shape == self.parameters[name].shape:
-            return self._divisions[name]
-        return Division(tuple(tensor.shape))
+        return name or None
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensors:
         """The whole tensors on the first worker's host, one after the other; none elsewhere."""

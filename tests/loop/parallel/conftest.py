@@ -1,0 +1,78 @@
+"""Gangs of workers that live as long as the tests of this folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MEMBER = Path(__file__).with_name("member.py")
+
+
+class Gang:
+    """Worker processes that train the same case together."""
+
+    def __init__(self, workers: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.members = [
+            subprocess.Popen(
+                [sys.executable, str(MEMBER), str(rank), str(workers), str(port)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            )
+            for rank in range(workers)
+        ]
+
+    def train(self, **case: Any) -> list[Any]:
+        """What every worker answers, by rank."""
+        for member in self.members:
+            pickle.dump(case, member.stdin)
+            member.stdin.flush()
+        try:
+            return [pickle.load(member.stdout) for member in self.members]
+        except EOFError:
+            # The others wait for it in vain.
+            for member in self.members:
+                member.kill()
+            self.close()
+            raise AssertionError("a worker died; its traceback is on standard error") from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether all workers are still there."""
+        return all(member.poll() is None for member in self.members)
+
+    def close(self) -> None:
+        """End the workers."""
+        for member in self.members:
+            with contextlib.suppress(BrokenPipeError):
+                member.stdin.close()
+        for member in self.members:
+            member.wait(60)
+            member.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def gang() -> Iterator[Callable[[int], Gang]]:
+    """Gangs by their number of workers, started when first asked for."""
+    started: dict[int, Gang] = {}
+
+    def of(workers: int) -> Gang:
+        if workers not in started or not started[workers].alive:
+            started[workers] = Gang(workers)
+        return started[workers]
+
+    yield of
+    for one in started.values():
+        one.close()

@@ -1,0 +1,129 @@
+"""Whatever divides a training, it is the one that a single worker does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graftwork.spec.model import Architecture
+from graftwork_train.loop.constraint import free
+from graftwork_train.loop.masks import Masks
+from graftwork_train.loop.place import Place
+from graftwork_train.loop.plan import Start, make_plan
+from graftwork_train.loop.worker import Worker
+from graftwork_train.nn import Decoder
+
+VOCAB, CONTEXT, STEPS = 64, 16, 12
+SIZES = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "ffn": 48}
+EXPERTS = {"count": 4, "top_k": 2, "balance": 0.05, "z_loss": 0.001}
+MODELS = {
+    "dense": {},
+    "tied": {"tie_embeddings": True, "qkv_bias": True, "output_bias": True, "qk_norm": "head"},
+    "experts": {"experts": EXPERTS},
+    "shared": {"experts": EXPERTS | {"shared": 1, "bias_rate": 0.01, "balance": 0.0}},
+    "plain": {"mlp": "gelu", "mlp_bias": True, "norm": "layer",
+              "positions": "learned", "max_positions": 16},
+    "bounded": {"experts": EXPERTS | {"capacity": 4.0}},
+}  # fmt: skip
+# How far losses may lie apart, relatively. Sums in another order change the last digits; AdamW's
+# first steps are signs of gradients, and routers decide, so that a digit may grow.
+ALIKE = {"fp32": 1e-5, "bf16": 5e-3}
+DECIDED = 1e-4
+
+
+def architecture(name):
+    return Architecture.model_validate(SIZES | MODELS[name])
+
+
+def plan_of(make_job, word, model, workers, name, **changes):
+    shape = architecture(model)
+    body = word(model=SIZES | MODELS[model], log_every=1, **changes)
+    job = make_job(body, name=name, workers=workers, steps=STEPS)
+    return make_plan(job, body, shape, vocab=VOCAB, longest=CONTEXT, start=Start())
+
+
+def masks_of(model):
+    """Half of the first block's query and key weights."""
+    generator = torch.Generator().manual_seed(1)
+    names = {"model.layers.0.self_attn.q_proj.weight": (32, 32),
+             "model.layers.0.self_attn.o_proj.weight": (32, 32),
+             "model.layers.1.mlp.gate_proj.weight": (48, 32)}  # fmt: skip
+    return {n: torch.rand(shape, generator=generator) < 0.5 for n, shape in names.items()}
+
+
+def alone(plan, model, masks=None):
+    network = Decoder(architecture(model), VOCAB, CONTEXT, seed=3)
+    hold = (lambda model, steps: Masks(model, masks)) if masks else free
+    return Worker(plan, network, hold, None, Place()).run()
+
+
+def case(plan, model, **more):
+    return {"plan": plan, "architecture": architecture(model), "vocab": VOCAB, **more}
+
+
+def losses(trained):
+    return [point["loss"] for point in trained.curve if "loss" in point]
+
+
+def norms(trained):
+    return [point["grad_norm"] for point in trained.curve if "loss" in point]
+
+
+def assert_same(together, single, close=ALIKE["fp32"]):
+    """Losses, gradients' norms, held-out loss and final weights."""
+    assert losses(together) == pytest.approx(losses(single), rel=close)
+    assert norms(together) == pytest.approx(norms(single), rel=20 * close)
+    assert together.held_out.loss == pytest.approx(single.held_out.loss, rel=close)
+    assert together.held_out.tokens == single.held_out.tokens
+    assert set(together.weights) == set(single.weights)
+    # AdamW's first steps are signs of gradients: where those are rounding alone, signs differ.
+    for name, weight in single.weights.items():
+        difference = (together.weights[name] - weight).abs()
+        assert difference.mean() < close, name
+    assert set(together.state) == set(single.state)
+
+
+def tolerance(model):
+    return DECIDED if "experts" in MODELS[model] else ALIKE["fp32"]
+
+
+def divided(parallel):
+    """What of the weights is divided among two workers."""
+    if parallel.get("data") == "fsdp":
+        return "all"
+    return next((kind for kind in ("tensor", "expert") if kind in parallel), "nothing")
+
+
+# Copies of the model that two workers hold together, at most: embeddings are never divided but by
+# FSDP, which divides everything but the biases of experts.
+HELD = {"nothing": 2.0, "all": 1.001, "tensor": 1.5, "expert": 1.5}
+TWO = [
+    ("dense", {"data": "ddp"}),
+    ("dense", {"data": "fsdp"}),
+    ("tied", {"data": "fsdp"}),
+    ("dense", {"tensor": 2}),
+    ("tied", {"tensor": 2}),
+    ("plain", {"tensor": 2}),
+    ("plain", {"data": "fsdp"}),
+    ("experts", {"data": "ddp"}),
+    ("experts", {"data": "fsdp"}),
+    ("experts", {"tensor": 2}),
+    ("experts", {"expert": 2}),
+    ("experts", {"data": "fsdp", "expert": 2}),
+    ("shared", {"expert": 2}),
+    ("shared", {"data": "fsdp"}),
+    ("shared", {"tensor": 2}),
+    ("bounded", {"expert": 2}),
+]
+
+
+@pytest.mark.parametrize(("model", "parallel"), TWO)
+def test_two_workers_train_as_one_does(make_job, word, gang, model, parallel):
+    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    plan = plan_of(make_job, word, model, 2, "two", parallel=parallel)
+    first, second = gang(2).train(**case(plan, model))
+    assert_same(first["trained"], single, tolerance(model))
+    if parallel != {"data": "ddp"}:
+        assert second["trained"].weights == {}
+    whole = sum(weight.numel() for weight in single.weights.values())
+    assert first["held"] + second["held"] <= HELD[divided(parallel)] * whole
