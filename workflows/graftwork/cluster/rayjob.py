@@ -26,6 +26,8 @@ PRE_RUNNING_SECONDS = 3600
 # An elastic job's workers wait for their place in a training that starts again.
 IDLE_SECONDS = 300
 PROGRESS_SECONDS = 15
+# Where the job's own process does the work, workers that Ray starts ahead would only be in its way.
+_ALONE = {"RAY_prestart_worker_first_driver": "0"}
 # Stages that read models and write one, or judge them: however large the pool, one worker of it.
 IN_ONE_PROCESS = frozenset({"grow", "upcycle", "merge", "evaluate", "compare"})
 
@@ -100,7 +102,7 @@ def _cluster(step: Step, labels: dict[str, str], *, spot: bool) -> Json:
     def pod(part: Part) -> Json:
         return pod_template(
             step.pool, step.storage, step.pool.image or step.execution.image, labels,
-            part=part, env=_environment(step), spot=spot,
+            part=part, env=_environment(step) | (_ALONE if part == "alone" else {}), spot=spot,
         )  # fmt: skip
 
     cpus = str(step.pool.cpus_per_worker)
