@@ -17,9 +17,9 @@ groups of shared keys and values. That the last block falls back to FPI is our r
 from __future__ import annotations
 
 from graftwork.spec.growth import Bert2bertAki
-from graftwork_train.growth._depth import deepen, stacked
-from graftwork_train.growth._maps import Maps
-from graftwork_train.growth._width import resolve, widen
+from graftwork_train.enlarge.depth import deepen, stacked
+from graftwork_train.enlarge.maps import Maps
+from graftwork_train.enlarge.width import resolve, widen
 from graftwork_train.growth.base import Grown, grow
 from graftwork_train.state import State
 

@@ -21,9 +21,9 @@ untied if the spec says so, and refused if not: tied, its scores would be multip
 from __future__ import annotations
 
 from graftwork.spec.growth import Bert2bertFpi
-from graftwork_train.growth._depth import deepen, stacked
-from graftwork_train.growth._maps import Maps
-from graftwork_train.growth._width import resolve, widen
+from graftwork_train.enlarge.depth import deepen, stacked
+from graftwork_train.enlarge.maps import Maps
+from graftwork_train.enlarge.width import resolve, widen
 from graftwork_train.growth.base import Grown, blocks_of, grow
 from graftwork_train.state import State
 

@@ -21,10 +21,10 @@ those of the blocks.
 from __future__ import annotations
 
 from graftwork.spec.growth import GDirect
-from graftwork_train.growth._depth import deepen, stacked
-from graftwork_train.growth._fresh import with_noise
-from graftwork_train.growth._maps import Maps
-from graftwork_train.growth._width import resolve, widen
+from graftwork_train.enlarge.depth import deepen, stacked
+from graftwork_train.enlarge.fresh import with_noise
+from graftwork_train.enlarge.maps import Maps
+from graftwork_train.enlarge.width import resolve, widen
 from graftwork_train.growth.base import Grown, blocks_of, grow
 from graftwork_train.state import State
 

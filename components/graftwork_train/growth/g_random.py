@@ -15,8 +15,8 @@ As in the paper; where the new blocks stand is our choice.
 from __future__ import annotations
 
 from graftwork.spec.growth import GRandom
-from graftwork_train.growth._pad import pad
-from graftwork_train.growth._width import resolve
+from graftwork_train.enlarge.pad import pad
+from graftwork_train.enlarge.width import resolve
 from graftwork_train.growth.base import Grown, grow
 from graftwork_train.state import State
 

@@ -23,9 +23,9 @@ are printed with the plan and decide nothing; a factor outside 2 to 4 only earns
 from __future__ import annotations
 
 from graftwork.spec.growth import GStack
-from graftwork_train.growth._depth import deepen, interpolated, stacked, stacked_part
-from graftwork_train.growth._fresh import with_noise
-from graftwork_train.growth._width import check_dense, dimensions
+from graftwork_train.enlarge.depth import deepen, interpolated, stacked, stacked_part
+from graftwork_train.enlarge.fresh import with_noise
+from graftwork_train.enlarge.width import check_dense, dimensions
 from graftwork_train.growth.base import Grown, blocks_of, grow
 from graftwork_train.state import State
 

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from graftwork.errors import RunError
 from graftwork.spec.growth import GZero
-from graftwork_train.growth._pad import pad
-from graftwork_train.growth._roles import is_norm
-from graftwork_train.growth._width import resolve
+from graftwork_train.enlarge.pad import pad
+from graftwork_train.enlarge.roles import is_norm
+from graftwork_train.enlarge.width import resolve
 from graftwork_train.growth.base import Grown, grow
 from graftwork_train.state import State
 

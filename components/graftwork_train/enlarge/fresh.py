@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import RunError
-from graftwork_train.growth._roles import is_norm, place, role
+from graftwork_train.enlarge.roles import is_norm, place, role
 from graftwork_train.state import State
 from graftwork_train.tensorfile import Made, Shape, Tensor
 

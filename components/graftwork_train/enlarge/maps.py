@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import RunError
 from graftwork.spec.enlarge import Dimensions
-from graftwork_train.growth._roles import Axis
+from graftwork_train.enlarge.roles import Axis
 
 How = Literal["tile", "balanced", "random"]
 Integers = NDArray[np.int64]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from graftwork.errors import RunError
 from graftwork.spec.enlarge import Dimensions
-from graftwork_train.growth._fresh import check_floats
-from graftwork_train.growth._maps import Maps
-from graftwork_train.growth._roles import Role, is_norm, moved, place, role
+from graftwork_train.enlarge.fresh import check_floats
+from graftwork_train.enlarge.maps import Maps
+from graftwork_train.enlarge.roles import Role, is_norm, moved, place, role
 from graftwork_train.layout import sizes
 from graftwork_train.state import State
 from graftwork_train.tensorfile import Made, Tensor

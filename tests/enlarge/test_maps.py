@@ -3,8 +3,8 @@ import pytest
 
 from graftwork.errors import RunError
 from graftwork.spec.enlarge import Dimensions
-from graftwork_train.growth import Maps
-from graftwork_train.growth._maps import unit_map
+from graftwork_train.enlarge import Maps
+from graftwork_train.enlarge.maps import unit_map
 
 SMALL = Dimensions(layers=2, width=32, heads=4, kv_heads=2, head=8, ffn=48)
 

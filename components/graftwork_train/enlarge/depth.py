@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graftwork_train.growth._roles import moved, place
+from graftwork_train.enlarge.roles import moved, place
 from graftwork_train.layout import sizes
 from graftwork_train.state import State
 from graftwork_train.tensorfile import Tensor

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.spec.enlarge import Dimensions
-from graftwork_train.growth._fresh import check_floats, draw, returns
-from graftwork_train.growth._maps import Maps
-from graftwork_train.growth._roles import Role, is_norm, moved, place, role
-from graftwork_train.growth._width import resize
+from graftwork_train.enlarge.fresh import check_floats, draw, returns
+from graftwork_train.enlarge.maps import Maps
+from graftwork_train.enlarge.roles import Role, is_norm, moved, place, role
+from graftwork_train.enlarge.width import resize
 from graftwork_train.state import State
 from graftwork_train.tensorfile import Made, Shape, Tensor
 
