@@ -88,3 +88,43 @@ def test_the_workflow_owns_the_job(step):
 
 def test_the_same_step_of_the_same_run_is_the_same_job(step):
     assert json.dumps(made(step())) == json.dumps(made(step()))
+
+
+def test_a_stage_that_needs_one_process_is_one_pod_however_large_its_pool(step):
+    job = made(step(8, name="stacked"))
+    head, groups = pods(job)
+    assert groups == []
+    assert head["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_an_elastic_job_begins_with_its_fewest_workers_and_may_have_them_all(step):
+    job = made(step(8, "min_workers: 2"))
+    cluster = job["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (2, 2, 8)
+    assert cluster["enableInTreeAutoscaling"] is True
+
+
+def test_only_the_autoscaler_holds_a_token_of_the_cluster(step):
+    job = made(step(8, "min_workers: 2"))
+    for pod in (pods(job)[0], *pods(job)[1]):
+        assert pod["automountServiceAccountToken"] is False
+        mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts == {"scratch", "shm"}
+    (token, _) = job["spec"]["rayClusterSpec"]["autoscalerOptions"]["volumeMounts"]
+    assert token["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def test_fewer_cores_may_be_set_aside_than_are_used(step):
+    _, (worker,) = pods(made(step(2)))
+    resources = worker["containers"][0]["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("11500m", "12")
+
+
+def test_a_spot_job_has_its_pool_s_words_and_those_of_spot_nodes(step):
+    more = "spot: {node_selector: {spot: 'true'}, tolerations: [{key: spot, operator: Exists}]}"
+    _, (worker,) = pods(made(step(2, more), spot=True))
+    assert worker["nodeSelector"] == {"pool": "a100", "spot": "true"}
+    assert [one["key"] for one in worker["tolerations"]] == ["gpu", "spot"]
+    _, (ordinary,) = pods(made(step(2, more)))
+    assert ordinary["nodeSelector"] == {"pool": "a100"}
