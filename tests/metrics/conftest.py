@@ -131,7 +131,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps it to the loopback interface
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_metrics_report_interval_ms": "1000",
+        "RAY_metrics_report_interval_ms": "3000",
     }
     process = subprocess.Popen(
         [

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from ray.util.metrics import Counter, Gauge
 
 from graftwork.metrics import METRICS_ADDRESS, find
 
+REPEAT_SECONDS = 5.0
 LOOPBACK = ("127.", "localhost")
 
 
@@ -40,6 +42,9 @@ class Sink(Protocol):
 class RaySink:
     """Sets Ray's metrics; for a process that is connected to Ray.
 
+    Ray passes a gauge on once for each time that it is set, and forgets it after two intervals of
+    ten seconds. A thread sets all of them again before that, for as long as the training lives.
+
     Args:
         labels: Of all values.
     """
@@ -47,6 +52,10 @@ class RaySink:
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
         self._metrics: dict[str, Gauge | Counter] = {}
+        self._last: dict[str, float] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name="metrics", daemon=True)
+        self._thread.start()
 
     def send(self, values: Mapping[str, float]) -> None:
         """Set gauges, add to counters."""
@@ -56,9 +65,16 @@ class RaySink:
                 metric.inc(value, self._labels)
             else:
                 metric.set(value, self._labels)
+                self._last[name] = value
 
     def close(self) -> None:
-        """Ray sends what is left by itself."""
+        """Say nothing any more; Ray sends what is left by itself."""
+        self._closed.set()
+        self._thread.join(timeout=5)
+
+    def _repeat(self) -> None:
+        while not self._closed.wait(REPEAT_SECONDS):
+            self.send(dict(self._last))
 
     def _metric(self, name: str) -> Gauge | Counter:
         if name not in self._metrics:
@@ -126,6 +142,7 @@ def serve(lines: Iterable[str], labels: Mapping[str, str]) -> None:
     to_ray = RaySink(labels)
     for line in lines:
         to_ray.send(json.loads(line))
+    to_ray.close()
 
 
 def main(labels: str) -> None:
