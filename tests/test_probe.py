@@ -2,18 +2,28 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from graftwork.spec.model import Architecture, Experts
+from graftwork.spec.model import Architecture
 from graftwork_train.nn.hf import save_model
 from graftwork_train.nn.transformer import Decoder
 from graftwork_train.probe import LENGTH, logits, mean_loss, probe_tokens
 from graftwork_train.state import State
 
+SHAPES = {
+    "llama": {},
+    "llama3": {"rope_scaling": {"name": "llama3", "factor": 4.0, "original": 16}},
+    "qwen2": {"qkv_bias": True},
+    "qwen3": {"qk_norm": "head", "head_dim": 16},
+    "mixtral": {"experts": {"count": 4, "top_k": 2}},
+    "olmoe": {"experts": {"count": 4, "weights": "plain", "width": 16}, "qk_norm": "whole"},
+}
+
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("experts", [None, Experts(count=4, top_k=2)])
-def test_block_by_block_gives_the_scores_of_the_whole_model(tmp_path, tied, experts):
+@pytest.mark.parametrize("name", SHAPES)
+def test_block_by_block_gives_the_scores_of_the_whole_model(tmp_path, tied, name):
     shape = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "rope_theta": 500.0}
-    architecture = Architecture(**shape, tie_embeddings=tied, experts=experts)
+    words = shape | SHAPES[name] | {"tie_embeddings": tied}
+    architecture = Architecture.model_validate(words)
     decoder = Decoder(architecture, vocab=96, context=32, seed=1)
     save_model(decoder, tmp_path)
     tokens = probe_tokens(tmp_path, 96, 32)

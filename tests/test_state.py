@@ -7,7 +7,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from graftwork.errors import RunError
+from graftwork.spec.model import Architecture
 from graftwork_train.layout import layout
+from graftwork_train.nn import Decoder, save_model
 from graftwork_train.state import State
 
 TINY = {
@@ -28,6 +30,8 @@ TINY = {
         ("qwen3", {}),
         ("qwen3", {"attention_bias": True}),
         ("mixtral", {"num_local_experts": 4}),
+        ("olmoe", {"num_experts": 4}),
+        ("olmoe", {"num_experts": 4, "attention_bias": True}),
     ],
 )
 def test_checkpoints_that_transformers_saves_open(tmp_path, family, extra, tied):
@@ -172,3 +176,10 @@ def test_opening_reads_no_weights(checkpoint):
     tensor = state.tensors["model.norm.weight"]
     assert state.bytes == 4 * state.parameters
     assert np.allclose(tensor.values().mean(), 1, atol=0.1)
+
+
+def test_a_model_in_graftworks_own_format_is_refused_for_what_it_is(tmp_path):
+    architecture = Architecture(layers=1, width=32, heads=2, positions="alibi")
+    save_model(Decoder(architecture, 50, 16), tmp_path)
+    with pytest.raises(RunError, match="own format, because no Hugging Face family"):
+        State.open(tmp_path)
