@@ -143,3 +143,17 @@ def test_a_tokenizer_of_another_stage_gives_the_vocabulary(build):
     made = plan(build(changes))
     small = Architecture(layers=2, width=64, heads=2, ffn=128)
     assert made["small"].cost.parameters == small.parameters(1000)
+
+
+def test_a_method_of_growth_that_learns_costs_what_it_learns(build):
+    method = {"name": "g_learn", "layers": 4, "data": "tokens", "steps": 10, "batch": 4}
+    planned = plan(build({"stacked": {"grow": {"from": "small", "method": method}}}))
+    cost = planned["stacked"].cost
+    shape = Architecture(layers=4, width=64, heads=2, ffn=128)
+    assert cost.tokens == 10 * 4 * 128
+    assert cost.flops == cost.tokens * shape.flops_per_token(320, 128)
+    # The control trained from scratch pays for it as well.
+    assert planned["scratch"].cost.total_flops == pytest.approx(
+        planned["large"].cost.total_flops, rel=0.02
+    )
+    assert planned["large"].cost.total_flops > planned["small"].cost.flops + cost.flops

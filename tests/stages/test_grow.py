@@ -102,3 +102,57 @@ def test_a_damaged_model_is_refused_before_anything_is_written(job, model):
     with pytest.raises(RunError, match=r"lacks model\.norm\.weight"):
         _perform(work)
     assert not list(work.out.iterdir())
+
+
+def _learning(model, tokens):
+    small, text = model(), tokens()
+    stage = {
+        "grow": {
+            "from": "small",
+            "method": {
+                "name": "g_learn", "layers": 4, "data": "tokens", "steps": 3, "batch": 2,
+            },
+        }
+    }  # fmt: skip
+    return stage, ("from", small), ("method.data", text)
+
+
+def test_a_method_that_learns_is_given_text_and_moves_the_cursor(job, model, tokens):
+    work = job(*_learning(model, tokens))
+    outcome = _perform(work)
+    assert outcome.tokens == 3 * 2 * 32
+    assert outcome.flops > 0
+    assert load_card(work.out).cursor == {"t": 128, "tokens-fingerprint": 6}
+    assert load_model(work.out).architecture.layers == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "promise"),
+    [
+        ({"name": "bert2bert_fpi", "width": 64}, "promises to keep the function here, and has"),
+        ({"name": "g_zero", "layers": 3, "width": 48}, "promises to keep the function here"),
+        ({"name": "g_direct", "width": 64}, "roughly"),
+        ({"name": "bert2bert_aki", "width": 64}, None),
+    ],
+)
+def test_what_a_method_promises_is_measured_and_told(job, model, method, promise):
+    work = job({"grow": {"from": "small", "method": method}}, ("from", model()))
+    outcome = _perform(work)
+    kept = outcome.metrics["max_logit_difference"] <= 1e-5
+    assert kept is (promise is not None and "roughly" not in promise)
+    assert (promise or "scores changed") in outcome.notes[-1]
+    assert ("promises" in outcome.notes[-1]) is (promise is not None)
+    tokens = torch.arange(40).reshape(2, 20)
+    with torch.no_grad():
+        ours = load_model(work.out)
+        scores = ours.logits(ours(tokens).hidden_BTD)
+        theirs = AutoModelForCausalLM.from_pretrained(work.out)(tokens).logits
+    assert (scores - theirs).abs().max() <= 1e-5
+
+
+def test_sizes_that_do_not_fit_the_model_are_refused_and_nothing_is_written(job, model):
+    stage = {"grow": {"from": "small", "method": {"name": "g_zero", "layers": 1}}}
+    work = job(stage, ("from", model()))
+    with pytest.raises(RunError, match=r"layers would shrink from 2 to 1.*\n.*Give at least 2\."):
+        _perform(work)
+    assert not list(work.out.iterdir())

@@ -66,20 +66,24 @@ class Maps:
             self._units["key", layer], self._units["query", layer] = key, query
             self._units["ffn", layer], self._units["residual", layer] = ffn, residual
 
+    def units(self, axis: Axis, layer: int | None = None) -> Integers:
+        """For each unit along an axis of the large model, one of the small model, (M)."""
+        return self._units[axis, layer or 0]
+
     def elements(self, axis: Axis, layer: int | None) -> Integers:
         """For each element along an axis of the large model, one of the small model, (E)."""
-        units_M = self._of(axis, layer)
+        units_M = self.units(axis, layer)
         size = self._size(axis)
         return (units_M[:, None] * size + np.arange(size)).ravel()
 
     def copies(self, axis: Axis, layer: int | None) -> Integers:
         """How often each element of the small model is copied, (E)."""
-        units_M = self._of(axis, layer)
+        units_M = self.units(axis, layer)
         return np.repeat(np.bincount(units_M), self._size(axis))
 
     def added(self, axis: Axis, layer: int | None) -> NDArray[np.bool_]:
         """Whether an element of the large model is a further copy, not the first, (E)."""
-        units_M = self._of(axis, layer)
+        units_M = self.units(axis, layer)
         first = np.unique(units_M, return_index=True)[1]
         fresh_M = np.ones(len(units_M), dtype=np.bool_)
         fresh_M[first] = False
@@ -93,10 +97,7 @@ class Maps:
 
     def length(self, axis: Axis) -> int:
         """Elements along an axis of the large model."""
-        return len(self._of(axis, None)) * self._size(axis)
-
-    def _of(self, axis: Axis, layer: int | None) -> Integers:
-        return self._units[axis, layer or 0]
+        return len(self.units(axis)) * self._size(axis)
 
     def _size(self, axis: Axis) -> int:
         return self.now.head if axis in ("query", "key") else 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.spec.growth import Growth
-from graftwork.spec.model import Architecture
 from graftwork_train.data.shards import TokenShards
+from graftwork_train.nn.hf import ModelCard
 from graftwork_train.state import State
+from graftwork_train.tensorfile import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Grown:
     notes: tuple[str, ...] = ()
     tokens: int = 0
     flops: float = 0.0
-    files: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     tables: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -47,13 +49,15 @@ class Lesson:
 
     Attributes:
         text: Tokens to learn from.
-        architecture: The small model's.
-        cursor: Sequences that the model has trained on.
-        progress: Takes what is done and what there is to do.
+        card: What the small model is.
+        folder: Where it lies.
+        cursor: Sequences of the text that the model has trained on.
+        progress: Takes what is done, what there is to do, and its unit.
     """
 
     text: TokenShards
-    architecture: Architecture
+    card: ModelCard
+    folder: Path
     cursor: int = 0
     progress: Callable[[float, float, str], None] = lambda done, total, unit: None
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+
 from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Grow
 from graftwork_train import surgery
+from graftwork_train.data.shards import TokenShards
+from graftwork_train.growth import Grown, Lesson
 from graftwork_train.growth import grow as grow_by
 from graftwork_train.job import Job, Outcome
 from graftwork_train.stages.base import perform
+from graftwork_train.tensorfile import write_file
+
+TEXT = "method.data"
 
 
 @perform.register
@@ -21,8 +30,10 @@ def grow(body: Grow, job: Job) -> Outcome:
     before = surgery.open_patient(job.artifact("from").path, "grow")
     target = _target(body, before.card.architecture)
     promise = body.method.promise(before.card.architecture)
-    grown = grow_by(body.method, before.state, job.step.seed)
+    grown, before = _grow(body, job, before)
     card = surgery.write_result(job, before, grown.state, target)
+    for name, tensors in grown.files.items():
+        write_file(job.out / name, tensors)
     change = surgery.check_function(job, before, card, promise)
     notes = (*grown.notes, _told(change, promise))
     blocks = {
@@ -30,9 +41,11 @@ def grow(body: Grow, job: Job) -> Outcome:
         "columns": ["block", "made from"],
         "rows": [[index, origin] for index, origin in enumerate(grown.origin)],
     }
-    surgery.write_summary(job, (before.card, card), change, notes, (blocks,))
+    surgery.write_summary(job, (before.card, card), change, notes, (blocks, *grown.tables))
     measured = surgery.metrics(before, grown.state, change)
-    return Outcome(metrics={**grown.report, **measured}, notes=notes)
+    return Outcome(
+        metrics={**grown.report, **measured}, tokens=grown.tokens, flops=grown.flops, notes=notes
+    )
 
 
 def _target(body: Grow, source: Architecture) -> Architecture:
@@ -41,6 +54,27 @@ def _target(body: Grow, source: Architecture) -> Architecture:
     except ValueError as error:
         what, _, remedy = str(error).partition("; ")
         raise RunError(what, f"{remedy[:1].upper()}{remedy[1:]}.") from error
+
+
+def _grow(body: Grow, job: Job, before: surgery.Patient) -> tuple[Grown, surgery.Patient]:
+    """What the method makes; where it learns, the data cursor moves by what it read."""
+    if not job.has(TEXT):
+        return grow_by(body.method, before.state, job.step.seed), before
+    torch.set_num_threads(job.step.pool.cpus_per_worker)
+    data = job.step.one(TEXT).fingerprint
+    cursor = before.card.cursor.get(data, 0)
+    lesson = Lesson(
+        text=TokenShards.open(job.artifact(TEXT).tokens),
+        card=before.card,
+        folder=before.folder,
+        cursor=cursor,
+        progress=job.progress,
+    )
+    grown = grow_by(body.method, before.state, job.step.seed, lesson)
+    read = grown.tokens // lesson.text.context
+    moved = {**before.card.cursor, data: cursor + read} if read else before.card.cursor
+    card = before.card.model_copy(update={"cursor": moved})
+    return grown, replace(before, card=card)
 
 
 def _told(change: surgery.Change, promise: str) -> str:

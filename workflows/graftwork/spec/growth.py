@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Contract, Method, Paper
+from graftwork.spec.base import Contract, Method, Paper, TokensRef
 from graftwork.spec.enlarge import Dimensions, dimensions_of, enlarged, resized
 from graftwork.spec.model import Architecture
 from graftwork.units import Share
@@ -86,7 +86,7 @@ class _Sized(_Growing):
 
     layers: int | None = Field(default=None, ge=1, le=10_000)
     """Blocks after growth. Default: as many as before."""
-    width: int | None = Field(default=None, ge=8, le=1_048_576)
+    width: int | None = Field(default=None, ge=8, le=1_048_576, multiple_of=2)
     """Size of the residual stream after growth. Default: as before."""
     heads: int | None = Field(default=None, ge=1, le=4096)
     """Query heads after growth. Default: as many more as the width."""
@@ -235,6 +235,29 @@ class GDirect(_Copied):
         return "none" if deeper or self.noise else "approximate"
 
 
+class GLearn(_Sized):
+    """Learn a linear map from the small model's weights to the large one's, then apply it."""
+
+    paper: ClassVar[Paper] = STACKING
+    contract: ClassVar[Contract] = "none"
+    name: Literal["g_learn"]
+    data: TokensRef
+    """Tokens to learn on."""
+    steps: int = Field(default=100, ge=1, le=1_000_000)
+    """Steps of learning the map; the weights themselves stay."""
+    batch: int = Field(default=8, ge=1, le=65_536)
+    """Sequences of a step."""
+    rate: float = Field(default=1e-3, gt=0, le=1)
+    """Learning rate of the map, constant."""
+
+    def target(self, source: Architecture) -> Architecture:
+        """As for all methods."""
+        found = super().target(source)
+        if found.kind != "decoder":
+            raise ValueError("g_learn learns by predicting the next token; grow a decoder with it")
+        return found
+
+
 class Bert2bertFpi(_Copied):
     """Widen by copied units so that the function stays, then stack the wider blocks."""
 
@@ -269,6 +292,6 @@ class Bert2bertAki(_Copied):
 
 
 Growth = Annotated[
-    GStack | GDirect | GZero | GRandom | Bert2bertFpi | Bert2bertAki,
+    GStack | GDirect | GZero | GRandom | GLearn | Bert2bertFpi | Bert2bertAki,
     Field(discriminator="name"),
 ]
