@@ -1,5 +1,6 @@
 import pytest
 
+from graftwork.spec.resources import Pool
 from graftwork.units import (
     Batch,
     Budget,
@@ -8,6 +9,7 @@ from graftwork.units import (
     format_number,
     format_seconds,
     parse_bytes,
+    parse_flops_per_second,
     parse_number,
     parse_seconds,
     parse_share,
@@ -163,3 +165,14 @@ def test_other_values_are_no_durations(value):
 )
 def test_quantities_are_shown_for_people(function, value, text):
     assert function(value) == text
+
+
+def test_speeds_carry_their_unit_and_come_back_the_same():
+    assert parse_flops_per_second("989e12 flops/s") == 989e12
+    assert parse_flops_per_second("312T flops/s") == 312e12
+    assert Pool(accelerator_peak="312T flops/s").model_dump(mode="json")["accelerator_peak"] == (
+        "312000000000000.0 flops/s"
+    )
+    for text in ("312T", "312T flops", "-1T flops/s", "0 flops/s", 5):
+        with pytest.raises(ValueError, match="write for example"):
+            parse_flops_per_second(text)

@@ -13,6 +13,8 @@ import yaml
 from graftwork.cluster.names import job_labels
 from graftwork.cluster.rayjob import ray_job
 from graftwork.commands.cluster_table import CLUSTER_COMMANDS
+from graftwork.compile import compile_plan
+from graftwork.metrics import LAUNCHER_POD
 from graftwork.plan import plan
 from graftwork.spec.resources import Execution
 from graftwork.spec.workflow import Workflow
@@ -24,6 +26,7 @@ WHOLE = [
     for folder in FOLDERS
     if "kind: Kustomization" in (folder / "kustomization.yaml").read_text(encoding="utf-8")
 ]
+LAUNCHERS = "graftwork-launchers"
 # KubeRay's own labels on the pods of a Ray cluster.
 KUBERAY = {"ray.io/cluster", "ray.io/node-type"}
 
@@ -40,7 +43,9 @@ def every(kind: str) -> list[Json]:
 
 
 def pod_labels() -> set[str]:
-    return set(job_labels("run", "workflow", "step", "fingerprint")) | KUBERAY
+    """Of Ray's pods, and of the steps' own."""
+    ours = job_labels("run", "workflow", "step", "fingerprint")
+    return {*ours, *KUBERAY, *LAUNCHER_POD}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda one: str(one.relative_to(MANIFESTS)))
@@ -77,7 +82,23 @@ def test_policies_and_monitors_select_labels_that_our_pods_carry():
 
 def test_monitors_pass_on_labels_that_our_pods_carry():
     for monitor in every("PodMonitor"):
-        assert set(monitor["spec"]["podTargetLabels"]) <= pod_labels()
+        assert set(monitor["spec"].get("podTargetLabels", [])) <= pod_labels()
+
+
+def test_step_pods_are_found_by_their_monitor_and_are_none_of_ray_s():
+    (launchers,) = [one for one in every("PodMonitor") if one["metadata"]["name"] == LAUNCHERS]
+    selected = launchers["spec"]["selector"]["matchLabels"]
+    spec = {
+        "metadata": {"name": "labelled"},
+        "corpora": {"python": {"source": "stdlib"}},
+        "stages": {"tokens": {"prepare": {"from": "python", "context": 64}}},
+    }
+    compiled = list(yaml.safe_load_all(compile_plan(plan(Workflow.model_validate(spec)))))
+    executors = compiled[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors["exec-run"]["podMetadata"]["labels"] == selected
+    # The policies that close Ray's pods must not close these.
+    for policy in every("NetworkPolicy"):
+        assert not selected.items() >= policy["spec"]["podSelector"]["matchLabels"].items()
 
 
 def test_ray_pods_are_closed_but_for_what_is_listed():

@@ -111,3 +111,13 @@ def test_a_state_with_a_reason_is_shown_even_when_done(make_run, parse):
         return Result("done", "2 of 3 workers were replaced", result.record, result.files)
 
     assert "2 of 3 workers were replaced" in parse(run_html(make_run(change=change))).text
+
+
+def test_a_stage_with_metrics_in_grafana_links_to_them(make_run, parse):
+    record, files = record_and_files(make_run(), "large")
+    address = 'https://grafana.example.com/d/x?var-run=r&from=1"'
+    page = parse(stage_html(record, files, address))
+    (found,) = [a for a in page.all("a") if "grafana" in a.get("href")]
+    assert (found["href"], found["target"]) == (address, "_blank")
+    assert f"[Metrics in Grafana](<{address}>)" in stage_markdown(record, files, address)
+    assert "Grafana" not in stage_html(record, files) + stage_markdown(record, files)
