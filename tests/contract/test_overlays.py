@@ -1,4 +1,4 @@
-"""Every overlay that ships goes with the quickstart, and changes where it runs, not what it makes."""
+"""Overlays that ship go with the quickstart; they change where it runs, not what it makes."""
 
 from pathlib import Path
 
