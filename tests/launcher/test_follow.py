@@ -133,6 +133,7 @@ def test_a_terminated_workflow_deletes_the_job():
     with pytest.raises(CancelledError, match="terminated"):
         run(cluster)
     assert cluster.job is None
+    assert run.archived == [run.said]
 
 
 def test_an_evicted_launcher_leaves_the_job_to_its_successor():

@@ -93,11 +93,13 @@ def follow(
         write(text)
 
     job = _Following(api, manifests, tell)
-    with _cancelling(api, manifests.name, workflow) as cancelled:
-        job.begin(cancelled, retried=retried)
-        status = job.to_its_end(cancelled, observe)
-    tell(job.logs.read(status.dashboard, status.job_id, last=True))
-    archive("".join(said))
+    try:
+        with _cancelling(api, manifests.name, workflow) as cancelled:
+            job.begin(cancelled, retried=retried)
+            status = job.to_its_end(cancelled, observe)
+        tell(job.logs.read(status.dashboard, status.job_id, last=True))
+    finally:
+        archive("".join(said))
     if status.phase != "succeeded":
         attempts = "1 attempt" if status.attempts == 1 else f"{status.attempts} attempts"
         raise RunError(
