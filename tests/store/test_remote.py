@@ -8,7 +8,7 @@ from moto.server import ThreadedMotoServer
 
 from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
-from graftwork.store import Store, find, open_file, remote
+from graftwork.store import Store, find, open_file, s3
 from graftwork.store.attempts import SupersededError
 
 from .conftest import PREPARE, make_record, make_step
@@ -181,8 +181,7 @@ def test_attempts_in_a_bucket_are_fenced_and_go_with_the_commit(made):
 
 
 def test_large_files_go_up_in_parts_and_come_back_in_ranges(storage, monkeypatch):
-    monkeypatch.setattr(remote, "UPLOAD", 5 * 2**20)
-    monkeypatch.setattr(remote, "DOWNLOAD", 2**20)
+    monkeypatch.setattr(s3, "PART", 5 * 2**20)
     files, uri = Store(storage).files, f"{storage.root}/.work/large"
     data = bytes(range(256)) * (11 * 2**12)
     files.save(uri, memoryview(data))

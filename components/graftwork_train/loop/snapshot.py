@@ -6,8 +6,10 @@ kept for the next time: as much as the worker's part of the state, and a few kil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +58,7 @@ class Snapshot:
         header, self.entries = _header(ordered)
         pinned = any(piece.values.is_cuda for piece in pieces)
         length = self.entries[-1].end if self.entries else len(header)
-        self._buffer = torch.empty(length, dtype=torch.uint8, pin_memory=pinned)
+        self._buffer = _memory(length, pinned=pinned)
         self._buffer[: len(header)] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
         self._views = [
             self._buffer[entry.begin : entry.end].view(piece.values.dtype).view(entry.size)
@@ -85,6 +87,19 @@ class Snapshot:
         """The entries with the digests of what was taken."""
         data = self.data
         return [_with_digest(entry, data[entry.begin : entry.end]) for entry in self.entries]
+
+
+def _memory(length: int, *, pinned: bool) -> Tensor:
+    """Host memory that begins at a page, as disks like to be written from."""
+    if pinned:
+        whole = torch.empty(length + mmap.PAGESIZE, dtype=torch.uint8, pin_memory=True)
+        begin = -whole.data_ptr() % mmap.PAGESIZE
+        return whole[begin : begin + length]
+    area = mmap.mmap(-1, length)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # the kernel may have none
+            area.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(area, dtype=torch.uint8)
 
 
 def digest(data: memoryview) -> str:

@@ -7,6 +7,7 @@ a reader who finds a record finds all files.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +20,6 @@ from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
 from graftwork.store.files import Check
-
-# Parts of an upload, and how many are on their way at once; of a download likewise.
-UPLOAD, UPLOADS = 32 * 2**20, 6
-DOWNLOAD = 16 * 2**20
 
 
 def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -100,19 +97,6 @@ def _explain(uri: str, error: Exception) -> RunError:
     return RunError(f"{uri}: {text}", "Check the storage, then run the workflow again.")
 
 
-class _Parts:
-    """Bytes of which s3fs takes slices: only the parts on their way are copied."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, part: slice) -> bytes:
-        return bytes(self._data[part])
-
-
 class RemoteFiles:
     """Files behind a URL."""
 
@@ -121,6 +105,8 @@ class RemoteFiles:
     def __init__(self, uri: str, storage: Storage) -> None:
         self.system = filesystem(uri, storage)
         self._s3 = uri.startswith(("s3://", "s3a://"))
+        self._storage = storage
+        self._bulk: Any = None
 
     def read(self, uri: str) -> bytes | None:
         """The file's bytes, or None where there is no such file."""
@@ -191,28 +177,26 @@ class RemoteFiles:
             self._remove(uri)
 
     def save(self, uri: str, data: memoryview) -> None:
-        """Upload from memory, several parts at once; the server checks each part's sum."""
+        """Write from memory."""
         with explained(uri):
-            if self._s3 and len(data) >= 2 * UPLOAD:
-                self.system.pipe_file(uri, _Parts(data), chunksize=UPLOAD, max_concurrency=UPLOADS)
+            if self._s3:
+                self._objects().upload(uri, data)
             else:
                 self.system.pipe_file(uri, bytes(data))
 
     def load(self, uri: str, start: int, into: memoryview) -> None:
-        """Download a range into memory, several blocks at once."""
-        ranges = range(0, len(into), DOWNLOAD)
-        ends = [min(first + DOWNLOAD, len(into)) for first in ranges]
+        """Read a range into memory."""
         with explained(uri):
-            found = self.system.cat_ranges(
-                [uri] * len(ranges),
-                [start + first for first in ranges],
-                [start + end for end in ends],
-                on_error="raise",
-            )
-            for first, end, block in zip(ranges, ends, found, strict=True):
-                if len(block) != end - first:
-                    raise RunError(f"{uri}: it ends too early", "Delete it; it is not whole.")
-                into[first:end] = block
+            if self._s3:
+                self._objects().download(uri, start, into)
+            else:
+                into[:] = self.system.cat_file(uri, start=start, end=start + len(into))
+
+    def _objects(self) -> Any:  # noqa: ANN401 - loaded where it is needed
+        if self._bulk is None:
+            # Another client costs half a second to import, which most steps need not pay.
+            self._bulk = importlib.import_module("graftwork.store.s3").Objects(self._storage)
+        return self._bulk
 
     def clear(self, folder: str) -> None:
         """Delete every object under a prefix."""

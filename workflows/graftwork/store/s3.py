@@ -1,0 +1,102 @@
+"""Large objects to and from an S3 server, in parts on several threads, without a file between.
+
+s3fs does all else. Its one event loop is what limits it here: threads of the synchronous client,
+which it brings with it, sign, sum up and copy several parts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from botocore.config import Config
+from botocore.session import get_session
+
+from graftwork.spec.resources import Storage
+
+# Bytes of a part, and how many are on their way at once. A part is copied once on its way.
+PART, THREADS = 16 * 2**20, 4
+# The server allows no more parts in an object.
+MOST_PARTS = 10_000
+
+
+class ShortError(Exception):
+    """An object has fewer bytes than it should."""
+
+
+class Objects:
+    """The objects of an S3 server; credentials are found as s3fs finds them."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._client: Any = get_session().create_client(
+            "s3",
+            endpoint_url=storage.endpoint,
+            region_name=storage.region,
+            config=Config(max_pool_connections=4 * THREADS, retries={"mode": "standard"}),
+        )
+
+    def upload(self, uri: str, data: memoryview) -> None:
+        """Write an object, whole or not at all; the server checks a sum of every part."""
+        place = _place(uri)
+        size = max(PART, -(-len(data) // MOST_PARTS))
+        if len(data) <= size:
+            self._client.put_object(**place, Body=bytes(data))
+            return
+        begun = {**place, "UploadId": self._client.create_multipart_upload(**place)["UploadId"]}
+
+        def put(number: int) -> dict[str, object]:
+            body = bytes(data[number * size : (number + 1) * size])
+            done = self._client.upload_part(**begun, PartNumber=number + 1, Body=body)
+            sums = {name: done[name] for name in done if name.startswith("Checksum")}
+            sums.pop("ChecksumType", None)
+            return {"PartNumber": number + 1, "ETag": done["ETag"], **sums}
+
+        try:
+            parts = _side_by_side(put, range(-(-len(data) // size)))
+            self._client.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts})
+        except BaseException:
+            self._client.abort_multipart_upload(**begun)
+            raise
+
+    def download(self, uri: str, start: int, into: memoryview) -> None:
+        """Read a range straight into memory.
+
+        Raises:
+            ShortError: the object ends before it.
+        """
+        place = _place(uri)
+
+        def get(first: int) -> None:
+            part = into[first : first + PART]
+            begin = start + first
+            told = f"bytes={begin}-{begin + len(part) - 1}"
+            with self._client.get_object(**place, Range=told)["Body"] as body:
+                while part:
+                    count = body.readinto(part)
+                    if not count:
+                        raise ShortError(uri)
+                    part = part[count:]
+
+        if len(into) <= PART:
+            if into:
+                get(0)
+            return
+        _side_by_side(get, range(0, len(into), PART))
+
+
+def _side_by_side(action: Callable[[int], Any], items: Sequence[int]) -> list[Any]:
+    """The results of an action on every item, in order; after a failure nothing more is begun."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(action, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+
+def _place(uri: str) -> dict[str, str]:
+    bucket, _, key = uri.split("://", 1)[1].partition("/")
+    return {"Bucket": bucket, "Key": key}
