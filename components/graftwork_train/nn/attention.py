@@ -22,6 +22,9 @@ from graftwork.spec.model import Architecture
 from graftwork_train.nn.layers import Linear, make_norm, normed
 from graftwork_train.nn.positions import alibi_slopes, rotate
 
+# FlexAttention's kernels take heads of at least this size; smaller ones are for tests.
+FLEX_HEAD = 16
+
 
 class Sight(NamedTuple):
     """What tokens see of one another, made once for all blocks of a model.
@@ -61,7 +64,7 @@ def look(
     slopes_H = alibi_slopes(architecture.heads).to(device) if alibi else None
     if documents_BT is None and slopes_H is None:
         return Sight(cos_TC, sin_TC, causal=causal)
-    if device.type == "cuda":
+    if device.type == "cuda" and architecture.head_size >= FLEX_HEAD:
         # Imported where it is used: it brings torch's compiler, which takes a second.
         flex = importlib.import_module("graftwork_train.nn.flex")
         return Sight(
