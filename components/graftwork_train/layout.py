@@ -1,7 +1,7 @@
 """Which tensors a Hugging Face checkpoint holds, by arithmetic from its config.
 
-Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral and OLMoE (experts). Names are those on
-disk.
+Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral and OLMoE (experts), and BERT with its
+head for masked tokens. Names are those on disk.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from graftwork.errors import RunError
 from graftwork_train.tensorfile import Shape
 
 DENSE = ("llama", "mistral", "qwen2", "qwen3")
+BERT = "bert"
 # By family with experts, the key of their number.
 EXPERTS = {"mixtral": "num_local_experts", "olmoe": "num_experts"}
-FAMILIES = (*DENSE, *EXPERTS)
+FAMILIES = (*DENSE, *EXPERTS, BERT)
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
 )  # fmt: skip
@@ -24,7 +25,7 @@ _NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes of a decoder, Hugging Face's defaults resolved."""
+    """The sizes of a model, Hugging Face's defaults resolved."""
 
     vocab: int
     width: int
@@ -37,7 +38,7 @@ class Sizes:
 
 
 def sizes(config: Mapping[str, Any]) -> Sizes:
-    """Read a decoder's sizes from its config.
+    """Read a model's sizes from its config.
 
     Raises:
         RunError: the family is not supported, or a size is missing or no whole number above 0.
@@ -49,6 +50,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
             f"Use a checkpoint of one of these families: {', '.join(FAMILIES)}.",
         )
     needed = [*_NEEDED, EXPERTS[family]] if family in EXPERTS else list(_NEEDED)
+    needed += ["max_position_embeddings"] if family == BERT else []
     needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
@@ -76,14 +78,56 @@ def layout(config: Mapping[str, Any]) -> dict[str, Shape]:
         RunError: as `sizes`.
     """
     size = sizes(config)
+    if config["model_type"] == BERT:
+        return dict(_bert(config, size))
     expected: dict[str, Shape] = {"model.embed_tokens.weight": (size.vocab, size.width)}
     for layer in range(size.layers):
         prefix = f"model.layers.{layer}."
         expected.update((prefix + name, shape) for name, shape in _block(config, size))
     expected["model.norm.weight"] = (size.width,)
-    if not config.get("tie_word_embeddings", False):
+    if not tied(config):
         expected["lm_head.weight"] = (size.vocab, size.width)
     return expected
+
+
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether the head is the embedding; BERT's always is."""
+    return config.get("model_type") == BERT or bool(config.get("tie_word_embeddings", False))
+
+
+def _bert(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+    rows = {
+        "word": size.vocab,
+        "position": int(config["max_position_embeddings"]),
+        "token_type": int(config.get("type_vocab_size", 2)),
+    }
+    for name, count in rows.items():
+        if count:
+            yield f"bert.embeddings.{name}_embeddings.weight", (count, size.width)
+    yield from _norm("bert.embeddings.LayerNorm", size)
+    for layer in range(size.layers):
+        prefix = f"bert.encoder.layer.{layer}."
+        for part, rows_, columns in (
+            ("attention.self.query", size.width, size.width),
+            ("attention.self.key", size.width, size.width),
+            ("attention.self.value", size.width, size.width),
+            ("attention.output.dense", size.width, size.width),
+            ("intermediate.dense", size.hidden, size.width),
+            ("output.dense", size.width, size.hidden),
+        ):
+            yield f"{prefix}{part}.weight", (rows_, columns)
+            yield f"{prefix}{part}.bias", (rows_,)
+        yield from _norm(f"{prefix}attention.output.LayerNorm", size)
+        yield from _norm(f"{prefix}output.LayerNorm", size)
+    yield "cls.predictions.transform.dense.weight", (size.width, size.width)
+    yield "cls.predictions.transform.dense.bias", (size.width,)
+    yield from _norm("cls.predictions.transform.LayerNorm", size)
+    yield "cls.predictions.bias", (size.vocab,)
+
+
+def _norm(name: str, size: Sizes) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (size.width,)
+    yield f"{name}.bias", (size.width,)
 
 
 def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:

@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.attention import Sight
+from graftwork_train.nn.attention import look
 from graftwork_train.nn.hf import from_disk
+from graftwork_train.nn.layers import make_norm
 from graftwork_train.nn.positions import rotary_tables
-from graftwork_train.nn.transformer import Block
+from graftwork_train.nn.transformer import Block, Transform
 from graftwork_train.state import State
 
 # Ordinary prose and code, as the models of this project are trained on.
@@ -37,6 +38,9 @@ def average(values):
 LENGTH = 128
 # What keeps a function within rounding: the contract of methods that promise `exact`.
 EXACT = 1e-5
+# Rows of the head that are widened to fp64 at once.
+_ROWS = 4096
+EMBEDDING, HEAD, BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"
 
 
 def probe_tokens(folder: Path, vocab: int, context: int) -> Tensor:
@@ -53,39 +57,92 @@ def probe_tokens(folder: Path, vocab: int, context: int) -> Tensor:
 @torch.no_grad()
 def logits(state: State, architecture: Architecture, tokens_BT: Tensor) -> Tensor:
     """The model's scores, fp64 (B, T, V)."""
-    embedding_VD = _read(state, "model.embed_tokens.weight")
-    x_BTD = F.embedding(tokens_BT, embedding_VD)
-    cos_TC, sin_TC = rotary_tables(architecture, tokens_BT.shape[1])
-    sight = Sight(cos_TC.double(), sin_TC.double())
+    outside = _Outside(state, architecture)
+    x_BTD = outside.embed(tokens_BT)
+    rope = architecture.positions == "rope"
+    tables = rotary_tables(architecture, tokens_BT.shape[1]) if rope else None
+    doubled = (tables[0].double(), tables[1].double()) if tables else None
+    sight = look(architecture, doubled, None, x_BTD)
     for block in _blocks(state, architecture):
         x_BTD = block(x_BTD, sight)[0]
-    norm_D = _read(state, "model.norm.weight")
-    x_BTD = F.rms_norm(x_BTD, norm_D.shape, norm_D, architecture.norm_eps)
-    tied = architecture.tie_embeddings
-    head_VD = embedding_VD if tied else _read(state, "lm_head.weight")
-    return x_BTD @ head_VD.T
+    return outside.head(x_BTD)
 
 
-def mean_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> float:
-    """Mean loss of the next token, in nats."""
-    predicted = logits_BTV[:, :-1].flatten(0, 1)
-    return float(F.cross_entropy(predicted, tokens_BT[:, 1:].flatten()))
+def mean_loss(logits_BTV: Tensor, tokens_BT: Tensor, kind: str = "decoder") -> float:
+    """Mean loss in nats of the next token; with an encoder, which sees it, of the token itself."""
+    ahead = 1 if kind == "decoder" else 0
+    predicted = logits_BTV[:, : logits_BTV.shape[1] - ahead].flatten(0, 1)
+    return float(F.cross_entropy(predicted, tokens_BT[:, ahead:].flatten()))
 
 
-def _read(state: State, name: str) -> Tensor:
-    return torch.from_numpy(state.tensors[name].values().astype("f8"))
+class _Outside:
+    """What stands before and after the blocks, read where it is needed."""
+
+    def __init__(self, state: State, architecture: Architecture) -> None:
+        self._state, self._architecture = state, architecture
+        names = [name for name in state.tensors if ".layers." not in name and ".layer." not in name]
+        self._names: dict[str, str] = {}
+        for name in names:
+            (ours,) = from_disk({name: torch.empty(0)}, architecture)
+            self._names[ours] = name
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """(B, T) to (B, T, D)."""
+        x_BTD = self._rows(EMBEDDING, tokens_BT)
+        if self._architecture.token_types:
+            x_BTD = x_BTD + self._rows("model.embed_types.weight", torch.zeros_like(tokens_BT))
+        if self._architecture.positions == "learned":
+            places_T = torch.arange(tokens_BT.shape[1])
+            x_BTD = x_BTD + self._rows("model.embed_positions.weight", places_T)
+        if self._architecture.norm_order == "post":
+            x_BTD = self._norm()(x_BTD)
+        return x_BTD
+
+    def head(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, V)."""
+        if self._architecture.norm_order == "pre":
+            x_BTD = self._norm()(x_BTD)
+        if self._architecture.kind == "encoder":
+            x_BTD = self._load(Transform(self._architecture), "transform.")(x_BTD)
+        weight_VD = self._values(HEAD if HEAD in self._names else EMBEDDING)
+        parts = [x_BTD @ rows.double().T for rows in weight_VD.split(_ROWS)]
+        scores_BTV = torch.cat(parts, dim=-1)
+        return scores_BTV + self._values(BIAS).double() if BIAS in self._names else scores_BTV
+
+    def _norm(self) -> nn.Module:
+        return self._load(make_norm(self._architecture, self._architecture.width), "model.norm.")
+
+    def _load(self, module: nn.Module, prefix: str) -> nn.Module:
+        module = module.double()
+        weights = {
+            name: self._values(prefix + name).double() for name, _ in module.named_parameters()
+        }
+        module.load_state_dict(weights)
+        return module
+
+    def _rows(self, name: str, index: Tensor) -> Tensor:
+        return self._values(name)[index].double()
+
+    def _values(self, name: str) -> Tensor:
+        values = self._state.tensors[self._names[name]].values()
+        return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
 def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
     one = architecture.model_copy(update={"layers": 1})
     block = Block(one).double()
     for layer in range(architecture.layers):
-        prefix = f"model.layers.{layer}."
+        marks = (f".layers.{layer}.", f".layer.{layer}.")
         weights = {
-            "model.layers.0." + name.removeprefix(prefix): _read(state, name)
+            name.replace(mark, mark.replace(f".{layer}.", ".0.")): _wide(state, name)
             for name in state.tensors
-            if name.startswith(prefix)
+            for mark in marks
+            if mark in name
         }
         ours = from_disk(weights, one)
         block.load_state_dict({n.removeprefix("model.layers.0."): ours[n] for n in ours})
         yield block
+
+
+def _wide(state: State, name: str) -> Tensor:
+    return torch.from_numpy(state.tensors[name].values().astype("f8"))

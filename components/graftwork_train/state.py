@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graftwork.errors import RunError
-from graftwork_train.layout import layout, sizes
+from graftwork_train.layout import layout, sizes, tied
 from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
 
 CONFIG = "config.json"
@@ -23,8 +24,12 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Larger models are cut into files of about this size, so that they can be moved in parallel.
 SHARD_BYTES = 10 * 2**30
-# Constants that old checkpoints carry and no model reads; they are left out.
-_BUFFERS = ("rotary_emb.inv_freq",)
+# What checkpoints carry and no model of ours reads is left out: constants, BERT's other heads, and
+# copies of a tied head.
+_NOT_READ = re.compile(
+    r".*rotary_emb\.inv_freq|.*\.position_ids|bert\.pooler\..*|cls\.seq_relationship\..*"
+    r"|cls\.predictions\.decoder\..*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,9 @@ class State:
         tensors: dict[str, Tensor] = {}
         for file in _files(folder):
             tensors.update(read_header(file))
-        kept = {name: tensors[name] for name in tensors if not name.endswith(_BUFFERS)}
+        kept = {name: tensors[name] for name in tensors if not _NOT_READ.fullmatch(name)}
         # Some writers keep the tied head as a tensor of its own; the model never reads it.
-        if config.get("tie_word_embeddings", False):
+        if tied(config):
             kept.pop("lm_head.weight", None)
         state = cls(config, kept)
         state.check(str(folder))

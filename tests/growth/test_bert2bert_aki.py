@@ -95,7 +95,7 @@ def test_the_wider_blocks_are_stacked(checkpoint, grown):
 
 
 def test_a_tied_head_is_refused(checkpoint, grown):
-    with pytest.raises(RunError, match="untie: true"):
+    with pytest.raises(RunError, match="tied_head: untie"):
         grown(checkpoint(tie_word_embeddings=True), word(width=64))
 
 

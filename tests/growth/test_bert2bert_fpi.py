@@ -89,14 +89,14 @@ def test_a_tied_head_is_refused_with_its_name_and_remedy(checkpoint, grown):
     small = checkpoint(tie_word_embeddings=True)
     with pytest.raises(RunError, match=r"embed_tokens.weight \(96, 32\) is the head") as caught:
         grown(small, word(width=64))
-    assert "untie: true" in str(caught.value)
+    assert "tied_head: untie" in str(caught.value)
 
 
 def test_an_untied_head_keeps_the_scores_and_a_tied_one_doubles_them(
     checkpoint, grown, scores, difference
 ):
     small = checkpoint(tie_word_embeddings=True)
-    large, _ = grown(small, word(width=64, untie=True))
+    large, _ = grown(small, word(width=64, tied_head="untie"))
     assert difference(small, large) <= 1e-5
 
     tensors = load_file(large / "model.safetensors")
@@ -105,6 +105,19 @@ def test_an_untied_head_keeps_the_scores_and_a_tied_one_doubles_them(
     config = json.loads((large / "config.json").read_text()) | {"tie_word_embeddings": True}
     (large / "config.json").write_text(json.dumps(config))
     assert torch.allclose(scores(large), 2 * scores(small), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["tile", "balanced"])
+def test_a_tied_head_stays_tied_if_the_norm_before_it_is_divided(
+    checkpoint, grown, difference, how
+):
+    small = checkpoint(tie_word_embeddings=True)
+    large, _ = grown(small, word(width=96, map=how, tied_head="rescale"))
+    tensors = load_file(large / "model.safetensors")
+    assert "lm_head.weight" not in tensors
+    norm = load_file(small / "model.safetensors")["model.norm.weight"]
+    assert torch.allclose(tensors["model.norm.weight"][:32], norm / 3)
+    assert difference(small, large) <= 1e-5
 
 
 def test_a_tied_head_stays_tied_where_the_width_does(checkpoint, grown, difference):

@@ -84,9 +84,9 @@ def test_what_is_promised_depends_on_what_grows(sizes, promise):
 
 def test_a_tied_head_is_refused_and_untied_on_request(checkpoint, grown, difference):
     small = checkpoint(tie_word_embeddings=True)
-    with pytest.raises(RunError, match="untie: true"):
+    with pytest.raises(RunError, match="tied_head: untie"):
         grown(small, word(width=64))
-    large, _ = grown(small, word(width=64, untie=True, map="tile"))
+    large, _ = grown(small, word(width=64, tied_head="untie", map="tile"))
     assert difference(small, large) <= 1e-5
 
 

@@ -3,15 +3,17 @@
     U[j, i] = W[g_out(j), g_in(i)] / C[g_in(i)]      W (out, in); C[u]: copies of input unit u
 
 What comes in is repeated, and each copy divided by how often it is there, so that sums stay; what
-goes out is repeated. Biases, norms and embeddings are repeated, the head is divided. A tensor is
-calculated when it is written, so that no more than two are in memory.
+goes out is repeated. Biases, norms and embeddings are repeated, the head is divided; where it is
+the embedding, the norm before it can be divided in its place. A tensor is calculated when it is
+written, so that no more than two are in memory.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -19,13 +21,16 @@ from graftwork.errors import RunError
 from graftwork.spec.enlarge import Dimensions
 from graftwork_train.enlarge.fresh import check_floats
 from graftwork_train.enlarge.maps import Maps
-from graftwork_train.enlarge.roles import Role, is_norm, moved, place, role
-from graftwork_train.layout import sizes
+from graftwork_train.enlarge.roles import Role, Side, is_norm, moved, place, role
+from graftwork_train.layout import BERT, sizes, tied
 from graftwork_train.state import State
 from graftwork_train.tensorfile import Made, Tensor
 
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-_TIED = "tie_word_embeddings"
+HEAD = "lm_head.weight"
+TiedHead = Literal["refuse", "untie", "rescale"]
+_EMBEDDING = re.compile(r".*(embed_tokens|word_embeddings)\.weight")
+# What the head reads; BERT's own `norm` follows the embeddings.
+_LAST_NORM = re.compile(r"model\.norm\.(weight|bias)|.*transform\.(norm|LayerNorm)\.(weight|bias)")
 
 
 class Sizing(Protocol):
@@ -67,20 +72,28 @@ def resolve(method: Sizing, small: State) -> tuple[Dimensions, Dimensions]:
     check_dense(method.name, small)
     now = dimensions(small)
     try:
-        return now, method.resolve(now)
+        to = method.resolve(now)
     except ValueError as error:
         what, _, remedy = str(error).partition("; ")
         raise RunError(what, f"{remedy[:1].upper()}{remedy[1:]}.") from None
+    if small.config["model_type"] == BERT and to.heads * to.head != to.width:
+        raise RunError(
+            f"{to.heads} heads of {to.head} do not fill a width of {to.width}, as BERT's do",
+            f"Leave 'heads' out, or give {to.width // to.head}.",
+        )
+    return now, to
 
 
-def widen(state: State, maps: Maps, *, advanced: bool = False, untie: bool = False) -> State:
+def widen(
+    state: State, maps: Maps, *, advanced: bool = False, tied_head: TiedHead = "refuse"
+) -> State:
     """The model with the widths of `maps`, and as many blocks as before.
 
     Args:
         state: The small model.
         maps: Which unit is a copy of which.
         advanced: Fill new outputs of a block from the block above (AKI), not from copies.
-        untie: Give a tied head a matrix of its own.
+        tied_head: What becomes of a tied head, as the words of growth say it.
 
     Raises:
         RunError: the head is tied and must not be, or a tensor is of a type or role not known.
@@ -88,16 +101,16 @@ def widen(state: State, maps: Maps, *, advanced: bool = False, untie: bool = Fal
     if maps.to[1:] == maps.now[1:]:
         return state
     check_floats(state.tensors)
-    tied = HEAD not in state.tensors and bool(state.config.get(_TIED, False))
     config = resize(state.config, maps.to)
-    sources = dict(state.tensors)
-    if tied and maps.to.width > maps.now.width:
-        _check_untied(state, maps, untie=untie)
-        sources[HEAD], config[_TIED] = state.tensors[EMBEDDING], False
+    sources, rescaled = dict(state.tensors), False
+    if tied(state.config) and maps.to.width > maps.now.width:
+        rescaled = _part_head(state, sources, config, tied_head)
     whole = _normed_whole(state, maps.now)
     tensors: dict[str, Tensor] = {}
     for name, tensor in sources.items():
         sides = role(name, whole=whole)
+        if rescaled and _LAST_NORM.fullmatch(name):
+            sides = (Side("residual", into=True),)
         if all(side.axis == "fixed" for side in sides):
             tensors[name] = tensor
             continue
@@ -119,14 +132,28 @@ def _normed_whole(state: State, now: Dimensions) -> bool:
     return any(norm.shape[0] != now.head for norm in norms)
 
 
-def _check_untied(state: State, maps: Maps, *, untie: bool) -> None:
-    if untie:
-        return
-    raise RunError(
-        f"{EMBEDDING} {state.tensors[EMBEDDING].shape} is the head as well, and at a width of "
-        f"{maps.to.width} its scores would be too large",
-        "Write 'untie: true' to give the head a matrix of its own.",
-    )
+def _part_head(
+    state: State, sources: dict[str, Tensor], config: dict[str, Any], tied_head: TiedHead
+) -> bool:
+    """Untie the head, if so asked; whether it stays tied and the norm before it is divided.
+
+    Raises:
+        RunError: neither is asked for, or the family's head cannot be untied.
+    """
+    embedding = next(name for name in state.tensors if _EMBEDDING.fullmatch(name))
+    bert = config["model_type"] == BERT
+    if tied_head == "refuse" or (tied_head == "untie" and bert):
+        what = f"{embedding} {state.tensors[embedding].shape} is the head as well"
+        if tied_head == "untie":
+            what = "BERT's head is always tied to the embedding"
+        other = "" if bert else "'tied_head: untie' to give the head a matrix of its own, or "
+        raise RunError(
+            f"{what}, and with more width its scores would be too large",
+            f"Write {other}'tied_head: rescale' to divide the norm before it.",
+        )
+    if tied_head == "untie":
+        sources[HEAD], config["tie_word_embeddings"] = state.tensors[embedding], False
+    return tied_head == "rescale"
 
 
 def expand(tensor: Tensor, sides: Role, maps: Maps, layer: int | None) -> NDArray[Any]:

@@ -33,7 +33,7 @@ def bert2bert_aki(method: Bert2bertAki, small: State, seed: int) -> Grown:
     """
     now, to = resolve(method, small)
     maps = Maps(now, to, method.map, seed)
-    wide = widen(small, maps, advanced=True, untie=method.untie)
+    wide = widen(small, maps, advanced=True, tied_head=method.tied_head)
     order = stacked(now.layers, to.layers)
     return Grown(
         state=deepen(wide, order),

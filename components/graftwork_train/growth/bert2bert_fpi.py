@@ -14,8 +14,8 @@ with every dimension copied equally often (`tile`, `balanced`), where norms see 
 variance as before. Query heads are copied inside their group, or whole groups are.
 
 Differs from the paper: it draws copies at random (`map: random`), which norms turn into a change
-even at a whole multiple; the default takes units in their order, as AquilaMoE does. A tied head is
-untied if the spec says so, and refused if not: tied, its scores would be multiplied.
+even at a whole multiple; the default takes units in their order, as AquilaMoE does. A tied head
+would multiply the scores: it is untied, or the norm before it divided, or it is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def bert2bert_fpi(method: Bert2bertFpi, small: State, seed: int) -> Grown:
         RunError: the model cannot be grown to these sizes, or its head is tied and must not be.
     """
     now, to = resolve(method, small)
-    wide = widen(small, Maps(now, to, method.map, seed), untie=method.untie)
+    wide = widen(small, Maps(now, to, method.map, seed), tied_head=method.tied_head)
     order = stacked(now.layers, to.layers)
     return Grown(
         state=deepen(wide, order),

@@ -37,7 +37,7 @@ def g_direct(method: GDirect, small: State, seed: int) -> Grown:
         RunError: the model cannot be grown to these sizes, or its head is tied and must not be.
     """
     now, to = resolve(method, small)
-    wide = widen(small, Maps(now, to, method.map, seed), untie=method.untie)
+    wide = widen(small, Maps(now, to, method.map, seed), tied_head=method.tied_head)
     order = stacked(now.layers, to.layers)
     return Grown(
         state=with_noise(deepen(wide, order), method.noise, seed),

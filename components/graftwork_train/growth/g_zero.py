@@ -25,6 +25,7 @@ from graftwork_train.enlarge.pad import pad
 from graftwork_train.enlarge.roles import is_norm
 from graftwork_train.enlarge.width import resolve
 from graftwork_train.growth.base import Grown, grow
+from graftwork_train.layout import BERT
 from graftwork_train.state import State
 
 
@@ -36,6 +37,11 @@ def g_zero(method: GZero, small: State, seed: int) -> Grown:
         RunError: the model cannot be grown to these sizes, or has LayerNorm and is to be wider.
     """
     now, to = resolve(method, small)
+    if to.layers > now.layers and small.config.get("model_type") == BERT:
+        raise RunError(
+            "BERT's blocks end with a norm, so that a new one is never the identity",
+            "Use g_stack, which does not promise it.",
+        )
     centred = [name for name in small.tensors if is_norm(name) and name.endswith(".bias")]
     if to.width > now.width and centred:
         raise RunError(

@@ -189,9 +189,10 @@ class GRandom(_Padded):
 class _Copied(_Sized):
     """Growth in width by copies of units, inputs divided by the number of copies."""
 
-    untie: bool = False
-    """Give a head that is tied to the embedding a matrix of its own. Wider tied heads would give
-    scores that are as many times too large."""
+    tied_head: Literal["refuse", "untie", "rescale"] = "refuse"
+    """What becomes of a head that is tied to the embedding where the width grows, since its scores
+    would be as many times too large: `untie` gives it a matrix of its own; `rescale` keeps it tied
+    and divides the norm before it instead."""
 
     def target(self, source: Architecture) -> Architecture:
         """As for all methods."""
@@ -202,12 +203,14 @@ class _Copied(_Sized):
                 "grow the width and the feed-forward blocks only"
             )
         if found.width > source.width and source.tie_embeddings:
-            if not self.untie:
+            if self.tied_head == "refuse":
                 raise ValueError(
                     "the head is tied to the embedding, and with more width its scores would be "
-                    "too large; write 'untie: true' to give it a matrix of its own"
+                    "too large; write 'tied_head: untie' to give it a matrix of its own, or "
+                    "'tied_head: rescale' to divide the norm before it"
                 )
-            found = found.model_copy(update={"tie_embeddings": False})
+            if self.tied_head == "untie":
+                found = found.model_copy(update={"tie_embeddings": False})
         return found
 
 
