@@ -203,3 +203,15 @@ def test_a_comparison_leaves_skipped_arms_out_while_two_remain(root, base, capsy
     store.skip(arms[1], "when base.loss < 1 is not met")
     with pytest.raises(RunError, match="fewer than two arms"):
         launch.skip_reason(verdict, store)
+
+
+def test_reports_link_to_the_metrics_where_a_grafana_is_named(step, outputs, execute, monkeypatch):
+    execution = step.execution.model_copy(update={"grafana": "https://grafana.example.com"})
+    step = step.model_copy(update={"execution": execution})
+    launch.run_step(step.dumps(), **outputs, execute=execute)
+    for page in ("report", "summary"):
+        assert "https://grafana.example.com/d/graftwork-training?" in outputs[page].text()
+        assert "var-run=%24__all" in outputs[page].text()
+    monkeypatch.setenv(launch.RUN_VARIABLE, "run-7")
+    launch.run_step(step.dumps(), **outputs, execute=execute)
+    assert "var-run=run-7" in outputs["summary"].text()
