@@ -1,6 +1,7 @@
 """Several workers: processes of a Ray of their own, the same samples, the same curve."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from graftwork.errors import RunError
+from graftwork.spec.resources import Pool
 from graftwork_train.connection import connected
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.train import train
@@ -109,3 +111,17 @@ def test_a_killed_worker_is_replaced_and_the_bits_are_the_same(make_job, word):
     first, second = (load_file(job.out / "model.safetensors") for job in (straight, killed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert losses(straight) == losses(killed)
+
+
+@pytest.mark.slow
+def test_training_begins_with_the_workers_that_can_be_had_and_uneven_parts_of_a_batch(
+    make_job, word
+):
+    stage = word(budget="10 steps")
+    alone = make_job(stage, name="alone", sequences=9, steps=10)
+    job = make_job(stage, name="few", sequences=9, steps=10)
+    pool = Pool(workers=3, min_workers=2)  # Ray has two cores
+    some = dataclasses.replace(job, step=job.step.model_copy(update={"pool": pool}))
+    run(alone)
+    run(some)
+    assert losses(some) == pytest.approx(losses(alone), rel=1e-4)

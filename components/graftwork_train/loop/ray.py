@@ -40,6 +40,7 @@ def run(
     work: Callable[[Place], T],
     *,
     workers: int,
+    fewest: int | None = None,
     cores: int,
     gpu: bool,
     results: Path,
@@ -51,6 +52,7 @@ def run(
         work: Called once in each worker with its place; what it refers to is sent there. After a
             lost worker it is called in a new group of them.
         workers: How many.
+        fewest: With how many training begins and goes on, where no more can be had.
         cores: CPU cores of each.
         gpu: Whether each gets a GPU.
         results: Folder that Ray may write into.
@@ -66,7 +68,12 @@ def run(
     if workers == 1 and _here(os.environ.get("RAY_ADDRESS", "")):
         return _fit(work, ScalingConfig(num_workers=0), gpu=gpu, results=results, restarts=0)
     resources = {"CPU": cores, "GPU": 1} if gpu else {"CPU": cores}
-    scaling = ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=resources)
+    number = workers if fewest in (None, workers) else (fewest, workers)
+    scaling = ScalingConfig(
+        num_workers=number,  # type: ignore[arg-type] # Ray names an older class
+        use_gpu=gpu,
+        resources_per_worker=resources,
+    )
     with connected(workers * cores):
         return _fit(work, scaling, gpu=gpu, results=results, restarts=restarts)
 

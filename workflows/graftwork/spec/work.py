@@ -44,7 +44,8 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
 
 def _workers(body: Training, sequences: int, pool: Pool) -> Found:
     sharers = max(1, body.parallel.sharers(pool.workers))
-    if sequences % sharers:
+    elastic = (pool.min_workers or pool.workers) < pool.workers
+    if sequences < sharers or (sequences % sharers and not elastic):
         fitting = max(1, round(sequences / sharers)) * sharers
         yield (
             ("batch",),
