@@ -59,6 +59,20 @@ def test_a_batch_that_was_taken_and_not_trained_on_is_not_in_the_state(make):
     assert stored(ahead, 30)["digest"] == stored(filled(make(), 30), 30)["digest"]
 
 
+def test_going_back_and_forth_without_a_checkpoint_asks_the_order_only(make, monkeypatch):
+    loader = make()
+    ledger = filled(loader, 1400)
+    asked = []
+    digest = Loader.digest
+    monkeypatch.setattr(
+        Loader, "digest", lambda self, step: asked.append(step) or digest(self, step)
+    )
+    ledger.add(1200, digest(loader, 1200))
+    assert stored(ledger, 1201)["digest"] == stored(filled(loader, 1201), 1201)["digest"]
+    # From the nearest step that was remembered on, and not from the first.
+    assert asked[:176] == list(range(1024, 1200))
+
+
 def test_going_back_to_an_earlier_step_forgets_what_came_after(make):
     loader = make()
     ledger = filled(loader, 60)

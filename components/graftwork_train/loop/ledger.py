@@ -8,7 +8,6 @@ resumes computes the last steps' part of it again, and so finds out if the order
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,9 @@ from graftwork_train.loop.loader import Loader
 # Steps that are computed again when a training is resumed.
 CHECKED = 16
 ROLES = ("data", "replay.data")
-# Steps that the ledger can be asked for, counted from the last one added.
-_KEPT = CHECKED + 8
+# Steps back to which the ledger knows every digest, and beyond which it knows every such one, for
+# a training that goes back.
+_KEPT, _MARK = 64, 1024
 _START = bytes(16)
 
 
@@ -54,32 +54,36 @@ class Ledger:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._chain: deque[tuple[int, bytes]] = deque([(0, _START)], maxlen=_KEPT)
+        # The digest before a step: of the last steps, and of some on the way.
+        self._known = {0: _START}
 
     def add(self, step: int, digest: bytes) -> None:
         """Note that the batch of a step was taken; `digest` is `Loader.digest(step)`."""
-        while len(self._chain) > 1 and self._chain[-1][0] > step:
-            self._chain.pop()  # the training went back to an earlier step
-        last, before = self._chain[-1]
-        if last != step:
-            # Steps were left out: the chain begins anew from what the order says.
-            before = _chained(self._loader, 0, step, _START)
-            self._chain.clear()
-            self._chain.append((step, before))
-        self._chain.append((step + 1, _link(before, digest)))
+        before = self._at(step)
+        kept = (at for at in self._known if at <= step and (at % _MARK == 0 or at > step - _KEPT))
+        self._known = {at: self._known[at] for at in kept}
+        self._known[step + 1] = _link(before, digest)
 
     def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint after `step` steps keeps: plain data."""
-        known = dict(self._chain)
-        if step not in known:
-            known = {step: _chained(self._loader, 0, step, _START)}
-        anchor = min(known, key=lambda other: abs(other - max(0, step - CHECKED)))
+        digest = self._at(step)
+        early = [at for at in self._known if at <= max(0, step - CHECKED)]
+        anchor = max(early) if early else min(self._known)
         return {
             "step": step,
-            "digest": known[step].hex(),
-            "anchor": {"step": anchor, "digest": known[anchor].hex()},
+            "digest": digest.hex(),
+            "anchor": {"step": anchor, "digest": self._known[anchor].hex()},
             "streams": self._streams(step),
         }
+
+    def _at(self, step: int) -> bytes:
+        """The digest before a step, computed from the nearest one that is known."""
+        if step not in self._known:
+            self._known[0] = _START
+            near = max(at for at in self._known if at < step)
+            for at in range(near, step):
+                self._known[at + 1] = _link(self._known[at], self._loader.digest(at))
+        return self._known[step]
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave.
@@ -88,20 +92,15 @@ class Ledger:
             RunError: the order of the data is not the one of the checkpoint.
         """
         anchor, step = state["anchor"], int(state["step"])
-        begin = bytes.fromhex(anchor["digest"])
-        chain = [(int(anchor["step"]), begin)]
-        for at in range(int(anchor["step"]), step):
-            chain.append((at + 1, _link(chain[-1][1], self._loader.digest(at))))
+        self._known = {int(anchor["step"]): bytes.fromhex(anchor["digest"])}
         same = self._streams(step) == state["streams"]
-        if chain[-1][1].hex() != state["digest"] or not same:
+        if not same or self._at(step).hex() != state["digest"]:
             raise RunError(
                 f"the checkpoint of step {step} was trained on the data in another order than "
                 f"this version of graftwork gives it",
                 "Go on with the version that wrote the checkpoint, or remove the checkpoints to "
                 "start anew.",
             )
-        self._chain.clear()
-        self._chain.extend(chain)
 
     def _streams(self, step: int) -> list[dict[str, Any]]:
         """Per input, how far each stream was read, and how long an epoch of it is."""
@@ -122,12 +121,6 @@ def samples(loader: Loader, first: int, last: int) -> Iterator[Sample]:
                 streams.tolist(), positions.tolist(), places, strict=True
             ):
                 yield Sample(step, role, domain, row, position // lengths[stream])
-
-
-def _chained(loader: Loader, first: int, last: int, begin: bytes) -> bytes:
-    for step in range(first, last):
-        begin = _link(begin, loader.digest(step))
-    return begin
 
 
 def _link(before: bytes, digest: bytes) -> bytes:
