@@ -16,7 +16,7 @@ def test_a_pool_with_too_little_memory_is_warned_of(build):
     (note,) = warnings(build, {}, {"memory": "2Gi"})
     assert note.step == "small"
     assert "the pool 'p' has 2 GiB" in note.text
-    assert "use a smaller model or a pool with more memory" in note.text
+    assert "a smaller model or a pool with more memory" in note.text
 
 
 def test_a_micro_batch_of_more_can_be_made_smaller(build):

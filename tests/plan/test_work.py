@@ -4,6 +4,7 @@ import pytest
 
 from graftwork.errors import SpecError
 from graftwork.plan import plan
+from graftwork.spec.memory import training_memory
 from graftwork.spec.model import Architecture
 
 # Two blocks of width 64 and inner size 128, bytes as tokens (a vocabulary of 320), context 128.
@@ -128,9 +129,10 @@ def test_memory_is_that_of_a_worker_s_share_of_the_batch(build):
     shape = Architecture(layers=2, width=64, heads=2, ffn=128)
     pools = {"p": {"workers": 4}}
     planned = lone(build, train("40 steps", pool="p"), pools=pools)
-    assert planned.cost.memory == shape.training_bytes(320, 128, 4)
+    need = training_memory(shape, 320, 128, planned.step.spec.body, 4)
+    assert planned.cost.memory == need.of(4)
     planned = lone(build, train("40 steps", pool="p", micro_batch=2), pools=pools)
-    assert planned.cost.memory == shape.training_bytes(320, 128, 2)
+    assert planned.cost.memory == need.of(2)
 
 
 def test_a_tokenizer_of_another_stage_gives_the_vocabulary(build):

@@ -22,7 +22,7 @@ from graftwork_train.loop.worker import Worker
 from graftwork_train.nn import Decoder
 
 
-def train(case: dict[str, Any], place: Place) -> Any:  # noqa: ANN401 - the test's business
+def train(case: dict[str, Any], place: Place) -> Any:
     """Train one case to its end, or until a step at which it is asked to stop."""
     plan, masks, stop_at = case["plan"], case.get("masks"), case.get("stop_at")
     model = Decoder(case["architecture"], case["vocab"], plan.context, seed=3)

@@ -127,3 +127,154 @@ def test_two_workers_train_as_one_does(make_job, word, gang, model, parallel):
         assert second["trained"].weights == {}
     whole = sum(weight.numel() for weight in single.weights.values())
     assert first["held"] + second["held"] <= HELD[divided(parallel)] * whole
+
+
+@pytest.mark.parametrize(
+    "parallel", [{"data": "ddp"}, {"data": "fsdp"}, {"tensor": 2}, {"expert": 2}]
+)
+@pytest.mark.parametrize("kept", ["full", "selective"])
+def test_checkpointing_and_accumulation_change_nothing(make_job, word, gang, parallel, kept):
+    # A loss that balances experts is one of each micro-batch, so it is the biases' turn here.
+    model = "shared" if "expert" in parallel else "dense"
+    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    changes = {"parallel": parallel, "activation_checkpointing": kept, "micro_batch": 1}
+    plan = plan_of(make_job, word, model, 2, "two", **changes)
+    first, _ = gang(2).train(**case(plan, model))
+    assert_same(first["trained"], single, tolerance(model))
+
+
+@pytest.mark.parametrize("kept", ["full", "selective"])
+def test_one_worker_that_calculates_again_trains_alike(make_job, word, kept):
+    for model in ("dense", "shared"):
+        single = alone(plan_of(make_job, word, model, 1, f"one-{model}"), model)
+        plan = plan_of(make_job, word, model, 1, model, activation_checkpointing=kept)
+        assert_same(alone(plan, model), single, tolerance(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "parallel"),
+    [
+        ("tied", {"data": "ddp"}),
+        ("tied", {"data": "fsdp"}),
+        ("tied", {"tensor": 2}),
+        ("dense", {"data": "fsdp"}),
+        ("experts", {"expert": 2}),
+        ("experts", {"data": "fsdp", "expert": 2}),
+    ],
+)
+def test_in_bf16_the_curves_are_close(make_job, word, gang, model, parallel):
+    low = {"precision": "bf16"}
+    single = alone(plan_of(make_job, word, model, 1, "one", **low), model)
+    plan = plan_of(make_job, word, model, 2, "two", parallel=parallel, micro_batch=2, **low)
+    first, _ = gang(2).train(**case(plan, model))
+    assert losses(first["trained"]) == pytest.approx(losses(single), rel=ALIKE["bf16"])
+    for weight in first["trained"].weights.values():
+        assert weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("parallel", [{"data": "ddp"}, {"data": "fsdp"}, {"tensor": 2}])
+def test_masks_hold_where_weights_are_divided(make_job, word, gang, parallel):
+    masks = masks_of("dense")
+    single = alone(plan_of(make_job, word, "dense", 1, "one"), "dense", masks)
+    plan = plan_of(make_job, word, "dense", 2, "two", parallel=parallel)
+    first, _ = gang(2).train(**case(plan, "dense", masks=masks))
+    trained = first["trained"]
+    assert_same(trained, single)
+    for name, mask in masks.items():
+        assert torch.equal(trained.weights[name] != 0, mask)
+        assert torch.equal(trained.state[f"exp_avg.{name}"] != 0, mask)
+        assert torch.equal(trained.files["masks.safetensors"][name], mask)
+
+
+@pytest.mark.parametrize(
+    ("model", "before", "after"),
+    [
+        ("dense", {"data": "ddp"}, {"data": "fsdp"}),
+        ("tied", {"data": "fsdp"}, {"tensor": 2}),
+        ("experts", {"data": "fsdp", "expert": 2}, {"tensor": 2}),
+        ("experts", {"tensor": 2}, {"expert": 2}),
+        ("experts", {"expert": 2}, None),
+        ("dense", {"data": "fsdp"}, None),
+    ],
+)
+def test_a_checkpoint_goes_on_in_another_layout(make_job, word, gang, model, before, after):
+    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    begun = plan_of(make_job, word, model, 2, "two", parallel=before)
+    half, _ = gang(2).train(**case(begun, model, stop_at=STEPS // 2))
+    assert half["trained"].stopped
+    if after is None:
+        trained = alone(plan_of(make_job, word, model, 1, "two"), model)
+    else:
+        first, _ = gang(2).train(
+            **case(plan_of(make_job, word, model, 2, "two", parallel=after), model)
+        )
+        assert first["first"] == STEPS // 2
+        trained = first["trained"]
+    assert any("checkpoint of step 6" in note for note in trained.notes)
+    assert_same(trained, single, tolerance(model))
+
+
+@pytest.mark.parametrize("parallel", [{"data": "fsdp"}, {"tensor": 2}, {"expert": 2}])
+def test_resumed_in_the_same_layout_every_bit_is_the_same(make_job, word, gang, parallel):
+    straight = plan_of(make_job, word, "experts", 2, "straight", parallel=parallel)
+    undisturbed, _ = gang(2).train(**case(straight, "experts"))
+    broken = plan_of(make_job, word, "experts", 2, "broken", parallel=parallel)
+    gang(2).train(**case(broken, "experts", stop_at=5))
+    resumed, _ = gang(2).train(**case(broken, "experts"))
+    assert resumed["first"] == 5
+    for kind in ("weights", "state"):
+        one, other = (getattr(found["trained"], kind) for found in (undisturbed, resumed))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_optimizers_state_is_taken_over_in_parts(make_job, word, gang):
+    single = alone(plan_of(make_job, word, "dense", 1, "one"), "dense")
+    plan = plan_of(make_job, word, "dense", 1, "on")
+    model = Decoder(architecture("dense"), VOCAB, CONTEXT, seed=3)
+    expected = Worker(plan, model, free, single.state, Place()).run()
+    for number, parallel in enumerate([{"data": "fsdp"}, {"tensor": 2}]):
+        plan = plan_of(make_job, word, "dense", 2, f"on-{number}", parallel=parallel)
+        first, _ = gang(2).train(**case(plan, "dense", state=single.state))
+        assert_same(first["trained"], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "parallel"),
+    [
+        ("tied", {"data": "fsdp", "tensor": 2}),
+        ("dense", {"data": "ddp", "tensor": 2}),
+        ("experts", {"data": "ddp", "expert": 2}),
+        ("shared", {"data": "fsdp", "expert": 2}),
+        ("shared", {"data": "fsdp", "expert": 4}),
+        ("experts", {"tensor": 2, "expert": 2}),
+        ("bounded", {"expert": 2, "tensor": 2}),
+        ("plain", {"data": "fsdp"}),
+    ],
+)
+def test_four_workers_train_as_one_does(make_job, word, gang, model, parallel):
+    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    plan = plan_of(make_job, word, model, 4, "four", parallel=parallel)
+    stopped = gang(4).train(**case(plan, model, stop_at=3))
+    assert stopped[0]["trained"].stopped
+    first, *_ = gang(4).train(**case(plan, model))
+    assert_same(first["trained"], single, tolerance(model))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("model", "parallel", "kept"),
+    [
+        ("dense", {"data": "ddp"}, "full"),
+        ("dense", {"data": "fsdp"}, "selective"),
+        ("dense", {"tensor": 2}, "none"),
+        ("experts", {"expert": 2}, "none"),
+    ],
+)
+def test_compiled_blocks_train_alike(make_job, word, gang, model, parallel, kept):
+    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    changes = {"parallel": parallel, "compile": True, "activation_checkpointing": kept}
+    plan = plan_of(make_job, word, model, 2, "two", **changes)
+    first, _ = gang(2).train(**case(plan, model))
+    assert_same(first["trained"], single, tolerance(model))

@@ -14,9 +14,9 @@ from graftwork.plan.work import Model, Work, models, resolve
 from graftwork.spec.data import Corpus
 from graftwork.spec.graph import edges
 from graftwork.spec.resources import Pool
-from graftwork.spec.stages import Evaluate, Training
+from graftwork.spec.stages import Evaluate, StageBody, Training
 from graftwork.spec.workflow import Workflow
-from graftwork.step import Step, StepInput, step_fingerprint
+from graftwork.step import Step, StepInput, StepWork, step_fingerprint
 
 
 def plan(workflow: Workflow, *, source_digests: Mapping[str, str] | None = None) -> Plan:
@@ -105,7 +105,6 @@ class _Planner:
         work = self.work[node.stage]
         works = [self.work[ancestor.stage] for ancestor in self.graph.lineage[node]]
         known = all(w.flops is not None for w in works)
-        micro = body.micro_batch if isinstance(body, Training) else None
         return Cost(
             architecture=model.architecture if model else None,
             parameters=model.parameters if model else 0,
@@ -114,5 +113,11 @@ class _Planner:
             flops=work.flops,
             total_tokens=sum(w.tokens or 0 for w in works) if known else None,
             total_flops=fsum(w.flops or 0.0 for w in works) if known else None,
-            memory=worker_bytes(model, work.step, pool, micro) if model and work.step else 0,
+            memory=_memory(body, model, work.step, pool),
         )
+
+
+def _memory(body: StageBody, model: Model | None, work: StepWork | None, pool: Pool) -> int:
+    if not isinstance(body, Training) or model is None or work is None:
+        return 0
+    return worker_bytes(model, work, pool, body)

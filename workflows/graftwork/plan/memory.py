@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from graftwork.plan.work import Model
+from graftwork.spec.memory import training_memory
 from graftwork.spec.resources import Pool
+from graftwork.spec.stages import Training
 from graftwork.step import StepWork
 
 
@@ -15,17 +17,15 @@ def room(pool: Pool) -> int | None:
     return pool.accelerator_memory if pool.gpus_per_worker else pool.memory
 
 
-def worker_bytes(model: Model, work: StepWork, pool: Pool, micro_batch: int | None) -> int:
+def worker_bytes(model: Model, work: StepWork, pool: Pool, body: Training) -> int:
     """Bytes that one worker needs: weights, gradients, moments, and a micro-batch's activations.
 
     Without a `micro_batch` a worker holds its share of the batch, or as much of it as fits.
     """
-    share = -(-work.sequences // pool.workers)
-    held = min(share, micro_batch or share)
-    needed = model.architecture.training_bytes(model.vocab, model.context, held)
+    share = -(-work.sequences // max(1, body.parallel.sharers(pool.workers)))
+    held = min(share, body.micro_batch or share)
+    need = training_memory(model.architecture, model.vocab, model.context, body, pool.workers)
     limit = room(pool)
-    if micro_batch or limit is None or needed <= limit:
-        return needed
-    weights = model.architecture.training_bytes(model.vocab, model.context, 0)
-    each = model.architecture.training_bytes(model.vocab, model.context, 1) - weights
-    return weights + each * max(1, (limit - weights) // each)
+    if body.micro_batch or limit is None or need.of(held) <= limit:
+        return need.of(held)
+    return need.of(max(1, (limit - need.fixed) // need.each))

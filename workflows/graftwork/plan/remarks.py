@@ -31,6 +31,10 @@ def _memory(planned: PlannedStep) -> Iterator[Note]:
     if not isinstance(body, Training) or limit is None or cost.memory <= limit:
         return
     smaller = "a smaller micro_batch, " if (body.micro_batch or 1) > 1 else ""
+    if body.parallel.data == "ddp" and body.parallel.sharers(planned.step.pool.workers) > 1:
+        smaller += "'parallel: {data: fsdp}', "
+    if body.activation_checkpointing == "none":
+        smaller += "'activation_checkpointing: full', "
     text = (
         f"training takes about {format_bytes(cost.memory)} on each worker, and the pool "
         f"{body.pool!r} has {format_bytes(limit)}; use {smaller}a smaller model or a pool with "

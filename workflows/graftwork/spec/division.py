@@ -11,7 +11,8 @@ from graftwork.spec.base import Path
 from graftwork.spec.model import Architecture
 from graftwork.spec.parallel import Parallel
 from graftwork.spec.resources import Pool
-from graftwork.spec.stages import Training
+from graftwork.spec.sparsity import Spdf
+from graftwork.spec.stages import Sparsify, Training
 
 Found = Iterator[tuple[Path, str]]
 
@@ -36,6 +37,8 @@ def parallel_problems(
         yield from _elastic(body, pool)
     if body.precision == "fp8":
         yield from _fp8(body, pool)
+    if isinstance(body, Sparsify) and not isinstance(body.method, Spdf):
+        yield from _sparse(body.method.name, body.parallel, workers)
     if architecture is None:
         return
     if body.parallel.tensor > 1:
@@ -88,6 +91,18 @@ def _fp8(body: Training, pool: Pool | None) -> Found:
         )
 
 
+def _sparse(method: str, word: Parallel, workers: int) -> Found:
+    """Masks that are drawn once can be divided; what looks at all weights cannot."""
+    keys = [key for key in ("tensor", "expert") if getattr(word, key) > 1]
+    keys += ["data"] if word.data == "fsdp" and word.sharers(workers) > 1 else []
+    if keys:
+        yield (
+            ("parallel", keys[0]),
+            f"{method} looks at whole weights, and {keys[0]}: {getattr(word, keys[0])} divides "
+            f"them; write 'data: ddp', and leave tensor and expert out",
+        )
+
+
 def _tensor(ways: int, model: Architecture) -> Found:
     sizes = {"heads": model.heads, "KV heads": model.key_value_heads}
     if model.experts is None:
@@ -127,5 +142,6 @@ def _expert(ways: int, model: Architecture) -> Found:
         fitting = [n for n in range(1, ways) if model.experts.count % n == 0]
         yield (
             ("parallel", "expert"),
-            f"{ways} workers cannot divide {model.experts.count} experts; use expert: {fitting[-1]}",
+            f"{ways} workers cannot divide {model.experts.count} experts; "
+            f"use expert: {fitting[-1]}",
         )

@@ -1,4 +1,4 @@
-"""Architectures, and what they cost: parameters, FLOPs and memory by arithmetic."""
+"""Architectures, and what they cost: parameters and FLOPs by arithmetic."""
 
 from __future__ import annotations
 
@@ -166,6 +166,11 @@ class Architecture(Strict):
         """Weights of the linear layers inside the blocks, all experts counted, routers not."""
         return self.layers * (self._attention() + self._copies(active=False) * self._feed_forward())
 
+    def expert_parameters(self) -> int:
+        """Weights of all experts that tokens are sent to; of those that all pass, none."""
+        count = self.experts.count if self.experts else 0
+        return self.layers * count * self._feed_forward()
+
     def _norm(self, size: int) -> int:
         return size if self.norm == "rms" else 2 * size
 
@@ -216,11 +221,3 @@ class Architecture(Strict):
         seen = 6 if self.kind == "decoder" else 12
         attention = seen * self.layers * context * self.heads * self.head_size
         return 6 * self.matmul_parameters(vocab, density=density) + attention
-
-    def training_bytes(self, vocab: int, context: int, sequences: int) -> int:
-        """Memory to train on one worker: fp32 weights, gradients, AdamW, activations, logits."""
-        weights = 16 * self.parameters(vocab)
-        inner = (4 if self.gated else 2) * self._copies(active=True) * self.expert_hidden
-        heads = 6 * self.heads * self.head_size
-        per_token = self.layers * (8 * self.width + heads + inner)
-        return weights + 4 * sequences * context * (per_token + 3 * self.width)

@@ -187,11 +187,13 @@ class Network:
 
     @torch.no_grad()
     def measure(self, tokens_BT: Tensor, labels_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
-        """Sum of the losses in nats, in fp32 but for FSDP's bf16 weights of blocks.
+        """Sum of the losses in nats; in fp32, except that FSDP gathers weights in bf16 if it may.
 
         All workers must call it as often, with sequences of their own or with the same.
         """
-        nats: Tensor = self._bare(tokens_BT, labels_BT, documents_BT)[1]
+        low = self.layout.sharded and self._word.precision != "fp32"
+        with torch.autocast(self._place.device.type, dtype=torch.bfloat16, enabled=low):
+            nats: Tensor = self._bare(tokens_BT, labels_BT, documents_BT)[1]
         if self.layout.sharded:
             importlib.import_module(_FSDP).let_go(self._bare)
         return nats
