@@ -26,6 +26,8 @@ PRE_RUNNING_SECONDS = 3600
 # An elastic job's workers wait for their place in a training that starts again.
 IDLE_SECONDS = 300
 PROGRESS_SECONDS = 15
+# What workers print is not the job's log; a process in every pod that collects it is one too many.
+_QUIET = {"include-log-monitor": "0"}
 # Where the job's own process does the work, workers that Ray starts ahead would only be in its way.
 _ALONE = {"RAY_prestart_worker_first_driver": "0"}
 # Stages that read models and write one, or judge them: however large the pool, one worker of it.
@@ -116,8 +118,9 @@ def _cluster(step: Step, labels: dict[str, str], *, spot: bool) -> Json:
 
 
 def _head(cpus: str, template: Json) -> Json:
-    parameters = {"num-cpus": cpus, "dashboard-host": "0.0.0.0"}
-    return {"rayStartParams": parameters, "template": template}
+    # Ray's own monitor only looks on where KubeRay scales, and KubeRay itself leaves it out then.
+    parameters = {"num-cpus": cpus, "dashboard-host": "0.0.0.0", "no-monitor": "true"}
+    return {"rayStartParams": parameters | _QUIET, "template": template}
 
 
 def _workers(pool: Pool) -> Json:
@@ -128,7 +131,7 @@ def _workers(pool: Pool) -> Json:
         "replicas": fewest,
         "minReplicas": fewest,
         "maxReplicas": pool.workers,
-        "rayStartParams": {"num-cpus": str(pool.cpus_per_worker)},
+        "rayStartParams": {"num-cpus": str(pool.cpus_per_worker)} | _QUIET,
     }
 
 
