@@ -110,9 +110,7 @@ class Ours:
 
     def __init__(self, uri: str, storage: Storage, state: Tensors) -> None:
         self._workspace = Workspace(uri, storage)
-        self._checkpoints = Checkpoints(
-            self._workspace.claim(first=True), "benchmark", Place(), keep=1
-        )
+        self._checkpoints = Checkpoints(self._workspace.claim(first=True), "benchmark", Place())
         self._state, self._step = state, 0
         self.blocked: list[float] = []
 

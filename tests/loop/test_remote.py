@@ -1,5 +1,6 @@
 """Checkpoints and requests to stop in a bucket, against a server on this machine."""
 
+import dataclasses
 import os
 import signal
 import time
@@ -16,8 +17,12 @@ from graftwork.store.attempts import Workspace
 from graftwork_train.loop import stop as module
 from graftwork_train.loop.checkpoint import Checkpoints
 from graftwork_train.loop.pieces import wholes
-from graftwork_train.loop.step import Place
+from graftwork_train.loop.step import Engine, Place
 from graftwork_train.loop.stop import StopRequest
+from graftwork_train.stages.base import perform
+from graftwork_train.stages.train import train
+
+assert train
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +129,31 @@ def test_a_request_is_for_its_own_run_only(workspace, tmp_path):
     workspace.files().write(workspace.path("stop-another"), b"stop")
     request = StopRequest(tmp_path, workspace)
     assert request._files.read(request._uri) is None
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_a_pod_with_an_empty_disk_goes_on_from_the_bucket(workspace, make_job, word, monkeypatch):
+    stage = word(checkpoint_every=6)
+    straight, lost, new = (make_job(stage, name=name) for name in ("a", "b", "c"))
+    perform(stage, straight)
+    original, count = Engine.step, iter(range(1, 10**6))
+
+    def dying(self, *args):
+        if next(count) == 16:
+            raise CrashError
+        return original(self, *args)
+
+    workspace.claim(first=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "step", dying)
+        with pytest.raises(CrashError):
+            perform(stage, dataclasses.replace(lost, workspace=workspace))
+    again = Workspace(workspace.folder, workspace.storage)
+    again.claim(first=True)
+    outcome = perform(stage, dataclasses.replace(new, workspace=again))
+    assert "Went on from the checkpoint of step 12." in outcome.notes
+    files = [(job.out / "model.safetensors").read_bytes() for job in (straight, new)]
+    assert files[0] == files[1]

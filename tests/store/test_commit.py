@@ -1,4 +1,6 @@
+import errno
 import json
+import mmap
 import os
 import resource
 import signal
@@ -193,3 +195,34 @@ def test_a_file_that_does_not_fit_is_refused_in_words_and_nothing_is_left(store,
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "ulimit" in caught.value.remedy
     assert store.read_record(step.uri) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 3 * 4096, 100_001])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_large_files_are_whole_wherever_their_memory_begins(root, store, monkeypatch, size, shift):
+    monkeypatch.setattr("graftwork.store.files._BLOCK", 2 * 4096)
+    area = mmap.mmap(-1, size + 4096)
+    data = memoryview(area)[shift : shift + size]
+    data[:] = bytes(index % 251 for index in range(size))
+    store.files.save(f"{root}/large", data)
+    assert (Path(root) / "large").read_bytes() == bytes(data)
+    found = bytearray(size)
+    store.files.load(f"{root}/large", 0, memoryview(found))
+    assert found == data
+    with pytest.raises(RunError, match="ends too early"):
+        store.files.load(f"{root}/large", 0, memoryview(bytearray(size + 1)))
+    data.release()
+    area.close()
+
+
+def test_a_file_system_that_knows_no_direct_writes_gets_plain_ones(root, store, monkeypatch):
+    original = os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return original(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    store.files.save(f"{root}/large", memoryview(bytes(10_000)))
+    assert (Path(root) / "large").stat().st_size == 10_000

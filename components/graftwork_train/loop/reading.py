@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from torch import Tensor
 from graftwork.errors import RunError
 from graftwork.store.files import Files
 from graftwork_train.loop.pieces import Box, Piece, host_bytes, overlap
-from graftwork_train.loop.snapshot import KINDS, Entry, digest, empty
+from graftwork_train.loop.snapshot import KINDS, Entry, digest, view
 
 # Reads at once. A disk is served well by few, a bucket by more.
-LOCAL, REMOTE = 2, 8
+LOCAL, REMOTE = 2, 4
 
 
 class BrokenError(RunError):
@@ -87,26 +88,48 @@ def fill(files: Files, reads: Sequence[Read], *, dry: bool = False) -> bool:
         BrokenError: a digest is wrong; targets may have been filled in part.
         RunError: the storage refuses.
     """
+    filler = _Filler(files, dry)
     with ThreadPoolExecutor(LOCAL if files.local else REMOTE) as pool:
-        for done in [pool.submit(_fill, files, read, dry) for read in reads]:
+        for done in [pool.submit(filler.fill, read) for read in reads]:
             done.result()
     return True
 
 
-def _fill(files: Files, read: Read, dry: bool) -> None:
-    target = None if dry else _direct(read)
-    if target is not None:
-        _load(files, read, target)
-        return
-    try:
-        target = empty(read.entry)
-    except ValueError as error:
-        raise BrokenError(str(error)) from error
-    _load(files, read, target)
-    if not dry:
-        with torch.no_grad():
-            for piece, inside, box in read.targets:
-                piece.values[box].copy_(target[inside])
+class _Filler:
+    """Reads for several threads, each with a buffer of its own that is used over and over."""
+
+    def __init__(self, files: Files, dry: bool) -> None:
+        self._files, self._dry = files, dry
+        self._own = threading.local()
+
+    def fill(self, read: Read) -> None:
+        """As `fill`, for one read."""
+        target = None if self._dry else _direct(read)
+        if target is not None:
+            self._load(read, target)
+            return
+        target = self._buffer(read.entry)
+        self._load(read, target)
+        if not self._dry:
+            with torch.no_grad():
+                for piece, inside, box in read.targets:
+                    piece.values[box].copy_(target[inside])
+
+    def _buffer(self, entry: Entry) -> Tensor:
+        size = entry.end - entry.begin
+        memory: Tensor | None = getattr(self._own, "memory", None)
+        if memory is None or len(memory) < size:
+            memory = self._own.memory = torch.empty(size, dtype=torch.uint8)
+        try:
+            return view(memory[:size], entry)
+        except ValueError as error:
+            raise BrokenError(str(error)) from error
+
+    def _load(self, read: Read, target: Tensor) -> None:
+        data = host_bytes(target)
+        self._files.load(read.uri, read.entry.begin, data)
+        if digest(data) != read.entry.digest:
+            raise BrokenError(f"{read.entry.name} is not what was written")
 
 
 def _direct(read: Read) -> Tensor | None:
@@ -123,10 +146,3 @@ def _direct(read: Read) -> Tensor | None:
         and target.dtype == KINDS.get(read.entry.dtype)
     )
     return target if fits else None
-
-
-def _load(files: Files, read: Read, target: Tensor) -> None:
-    data = host_bytes(target)
-    files.load(read.uri, read.entry.begin, data)
-    if digest(data) != read.entry.digest:
-        raise BrokenError(f"{read.entry.name} is not what was written")

@@ -148,13 +148,13 @@ def _key(piece: Piece) -> str:
     return f"{piece.name}@{','.join(map(str, piece.offset))}"
 
 
-def empty(entry: Entry) -> Tensor:
-    """A tensor on the host for an entry's values.
+def view(memory: Tensor, entry: Entry) -> Tensor:
+    """Bytes as an entry's values.
 
     Raises:
         ValueError: dtype, size and bytes contradict one another.
     """
     dtype = KINDS.get(entry.dtype)
-    if dtype is None or math.prod(entry.size) * dtype.itemsize != entry.end - entry.begin:
+    if dtype is None or math.prod(entry.size) * dtype.itemsize != len(memory):
         raise ValueError(f"{entry.name} cannot be {entry.dtype} {entry.size}")
-    return torch.empty(entry.size, dtype=dtype)
+    return memory.view(dtype).view(entry.size)

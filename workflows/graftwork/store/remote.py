@@ -199,9 +199,12 @@ class RemoteFiles:
         return self._bulk
 
     def clear(self, folder: str) -> None:
-        """Delete every object under a prefix."""
-        with explained(folder), contextlib.suppress(FileNotFoundError):
-            self.system.rm(folder, recursive=True)
+        """Delete every object under a prefix, and uploads there that were cut off."""
+        with explained(folder):
+            with contextlib.suppress(FileNotFoundError):
+                self.system.rm(folder, recursive=True)
+            if self._s3:
+                self._objects().forget(folder)
 
     def _remove(self, uri: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -15,8 +15,9 @@ from botocore.session import get_session
 
 from graftwork.spec.resources import Storage
 
-# Bytes of a part, and how many are on their way at once. A part is copied once on its way.
-PART, THREADS = 16 * 2**20, 4
+# Bytes of a part, and how many are on their way at once. A part is copied once on its way up, and
+# costs the server about as much whatever its size.
+PART, READ, THREADS = 64 * 2**20, 16 * 2**20, 4
 # The server allows no more parts in an object.
 MOST_PARTS = 10_000
 
@@ -59,6 +60,15 @@ class Objects:
             self._client.abort_multipart_upload(**begun)
             raise
 
+    def forget(self, folder: str) -> None:
+        """Abort the uploads under a prefix that a lost process has begun."""
+        place = _place(folder)
+        told = {"Bucket": place["Bucket"], "Prefix": place["Key"].rstrip("/") + "/"}
+        for upload in self._client.list_multipart_uploads(**told).get("Uploads", ()):
+            self._client.abort_multipart_upload(
+                Bucket=place["Bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+
     def download(self, uri: str, start: int, into: memoryview) -> None:
         """Read a range straight into memory.
 
@@ -68,7 +78,7 @@ class Objects:
         place = _place(uri)
 
         def get(first: int) -> None:
-            part = into[first : first + PART]
+            part = into[first : first + READ]
             begin = start + first
             told = f"bytes={begin}-{begin + len(part) - 1}"
             with self._client.get_object(**place, Range=told)["Body"] as body:
@@ -78,11 +88,11 @@ class Objects:
                         raise ShortError(uri)
                     part = part[count:]
 
-        if len(into) <= PART:
+        if len(into) <= READ:
             if into:
                 get(0)
             return
-        _side_by_side(get, range(0, len(into), PART))
+        _side_by_side(get, range(0, len(into), READ))
 
 
 def _side_by_side(action: Callable[[int], Any], items: Sequence[int]) -> list[Any]:
