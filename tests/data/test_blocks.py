@@ -8,6 +8,7 @@ import pytest
 import xxhash
 
 from graftwork.errors import CorruptArtifactError, RunError
+from graftwork_train.data import blocks
 from graftwork_train.data.blocks import ATTEMPTS, Block, BlockCache
 
 SIZE = 100
@@ -107,7 +108,10 @@ def test_what_another_attempt_does_not_help_is_raised_at_once(cache):
     assert server.requests == [2]
 
 
-def test_the_disk_holds_no_more_than_it_may_and_keeps_what_was_used_last(cache, tmp_path):
+def test_the_disk_holds_no_more_than_it_may_and_keeps_what_was_used_last(
+    cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(blocks, "_TOUCH", 0.0)
     server = Server()
     kept = cache(server, limit=4 * SIZE)
     for number in range(12):

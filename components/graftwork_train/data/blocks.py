@@ -34,6 +34,8 @@ LONGEST_PAUSE = 30.0
 THREADS = 4
 # Files that processes lock so that each block is fetched once; blocks share them.
 _LOCKS = 64
+# Seconds after which the use of a block is noted again.
+_TOUCH = 1.0
 # Errors that another attempt does not help.
 _FINAL = (FileNotFoundError, PermissionError)
 
@@ -73,6 +75,7 @@ class BlockCache:
         self.uri, self._read, self._folder, self._key = uri, read, folder, key
         self._limit, self._pause = limit, pause
         self._maps: dict[Block, Bytes] = {}
+        self._used: dict[Block, float] = {}
         self._pending: dict[Block, Future[Bytes]] = {}
         self._mutex = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blocks")
@@ -95,6 +98,7 @@ class BlockCache:
         with self._mutex:
             # A file that was removed takes room on the disk for as long as it is mapped.
             self._maps = {one: m for one, m in self._maps.items() if self._path(one).exists()}
+            self._used = {one: self._used[one] for one in self._maps if one in self._used}
             self._maps[block] = made
         return made
 
@@ -119,12 +123,16 @@ class BlockCache:
 
     def _touch(self, block: Block) -> bool:
         """Note that a block was used; False, and out of memory, if it was removed meanwhile."""
+        now = time.monotonic()
+        if now - self._used.get(block, -_TOUCH) < _TOUCH:
+            return True
         try:
             os.utime(self._path(block))
         except FileNotFoundError:
             with self._mutex:
                 self._maps.pop(block, None)
             return False
+        self._used[block] = now
         return True
 
     def _load(self, block: Block) -> Bytes:

@@ -67,6 +67,7 @@ class TokenShards:
         self._index = index
         self._blocks = blocks
         self._maps: dict[str, npt.NDArray[np.unsignedinteger]] = {}
+        self._spans: dict[tuple[str, int], Block] = {}
         self._offsets: dict[str, Offsets] = {}
 
     @classmethod
@@ -192,9 +193,12 @@ class TokenShards:
         return row
 
     def _block(self, part: Part, number: int) -> Block:
-        start, stop = block_span(self._index, part, self._offsets_of(part), number)
-        width = self._index.width
-        return Block(part.file, number, start * width, stop * width, part.blocks[number])
+        key = part.file, number
+        if key not in self._spans:
+            start, stop = block_span(self._index, part, self._offsets_of(part), number)
+            width, digest = self._index.width, part.blocks[number]
+            self._spans[key] = Block(part.file, number, start * width, stop * width, digest)
+        return self._spans[key]
 
     def _span(self, part: Part, index: int) -> tuple[int, int]:
         offsets = self._offsets_of(part)
