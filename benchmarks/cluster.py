@@ -83,7 +83,7 @@ def spec(cluster: Cluster, folder: Path, name: str, root: str, stages: Json) -> 
             "image": cluster.images["train"],
             "launcher_image": cluster.images["launcher"],
         },
-        "pools": {"small": {"cpu_request": 0.1}},
+        "pools": {"small": {"cpu_request": 0.5}},
         "corpora": {"python": {"source": "stdlib", "domains": ["prose"], "limit": "200k"}},
         "stages": stages,
     }
