@@ -57,5 +57,5 @@ def test_an_architecture_is_saved_as_the_first_family_that_has_all_its_parts(nam
 def test_what_no_family_has_is_named(reason, words):
     assert family(build(words)) is None
     assert reason in inexpressible(build(words))
-    with pytest.raises(ValueError, match="a grow stage works on Hugging Face checkpoints"):
-        check_expressible(build(words), "a grow stage")
+    with pytest.raises(ValueError, match="'grow' needs a Hugging Face family"):
+        check_expressible(build(words), "'grow'")

@@ -39,8 +39,8 @@ def check_expressible(architecture: Architecture, what: str) -> None:
     missing = inexpressible(architecture)
     if missing:
         raise ValueError(
-            f"{what} works on Hugging Face checkpoints, and no family of them has all parts of "
-            f"this model ({missing} in the way); leave those out of the model"
+            f"{what} needs a Hugging Face family, and none has all parts of this model "
+            f"({missing} in the way); leave those out of the model"
         )
 
 

@@ -171,16 +171,16 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
     if isinstance(body, Train):
         return body.model
     if isinstance(body, Sparsify) and body.model is not None:
-        check_expressible(body.model, "a sparsify stage")
+        check_expressible(body.model, "'sparsify'")
         return body.method.target(body.model)
     source = source_of(body)
     if source is None:
         raise TypeError(f"a {body.kind} stage makes no model")
     if not isinstance(body, Grow | Upcycle | Sparsify):
         return known[source]
-    check_expressible(known[source], f"a stage of kind {body.kind!r}")
+    check_expressible(known[source], repr(body.kind))
     target = body.method.target(known[source])
-    check_expressible(target, f"what follows a stage of kind {body.kind!r}")
+    check_expressible(target, f"what {body.kind!r} makes")
     return target
 
 
