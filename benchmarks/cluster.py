@@ -152,7 +152,9 @@ class Run:
             for job in self.cluster.objects("rayjobs", label):
                 self.jobs[job["metadata"]["labels"]["graftwork.dev/step"]] = job
             for pod in self.cluster.objects("pods", f"{label},ray.io/node-type=head"):
-                self.heads[pod["metadata"]["labels"]["graftwork.dev/step"]] = pod
+                # A pod that ends is no longer ready, and no longer says since when it was.
+                if _ready(pod).get("status") == "True":
+                    self.heads.setdefault(pod["metadata"]["labels"]["graftwork.dev/step"], pod)
 
     def pod(self, end: str) -> Json:
         """The pod of an Argo node whose name ends so."""
@@ -183,10 +185,10 @@ def container(pod: Json) -> tuple[float, float]:
     return moment(began["startedAt"]), moment(ended["finishedAt"]) if ended else float("nan")
 
 
-def condition(pod: Json, kind: str) -> float:
-    """When a pod's condition last changed."""
-    found = pod["status"]["conditions"]
-    return moment(next(one["lastTransitionTime"] for one in found if one["type"] == kind))
+def _ready(pod: Json) -> Json:
+    """A pod's condition `Ready`; empty where it has none yet."""
+    conditions = pod["status"].get("conditions", [])
+    return next((one for one in conditions if one["type"] == "Ready"), {})
 
 
 def said(lines: list[tuple[float, str]], what: str) -> float:
@@ -232,7 +234,7 @@ def worked(run: Run, stage: str, path: Path) -> Parts:
     lines = run.log(f"{stage}(0).executor(0)")
     made = said(lines, "made RayJob")
     started, _ = container(head)
-    ready = condition(head, "Ready")
+    ready = moment(_ready(head)["lastTransitionTime"])
     entered = moment(job["status"]["rayJobInfo"]["startTime"])
     stage_begun = moment(run.cluster.run(sys.executable, "-c", _STARTED, str(path)).strip())
     first = next(line for _, line in lines if f"{stage}: 1 of " in line)
