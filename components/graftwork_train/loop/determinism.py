@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -31,9 +32,13 @@ def determinism(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault(*CUBLAS)
+    fill: Any = torch.utils.deterministic  # its setting has no type
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    filled = fill.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    # PyTorch would fill every new tensor; nothing here reads one before it is written.
+    fill.fill_uninitialized_memory = False
     try:
         yield
     except RuntimeError as error:
@@ -46,3 +51,4 @@ def determinism(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
+        fill.fill_uninitialized_memory = filled
