@@ -8,7 +8,7 @@ RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 SPECS ?= $(sort $(wildcard specs/papers/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: bench-checkpoint help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench results constraints clean
+.PHONY: bench-checkpoint bench-gpu help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench results constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ bench-cluster: $(VENV)/.dev ## Measure a run on a cluster: from submission to th
 results: $(VENV)/.train ## Try the effect of every paper in specs/papers (SPECS=... for some), then write docs/results.md.
 	@for spec in $(SPECS); do $(BIN)/graftwork run $$spec || exit 1; done
 	$(BIN)/python docs/results.py $(SPECS)
+
+bench-gpu: $(VENV)/.dev ## Measure training on one GPU: MFU in bf16, fp8, experts, memory; under nine minutes, prints JSON.
+	timeout 540 $(BIN)/python -W ignore benchmarks/gpu.py
 
 bench-checkpoint: $(VENV)/.dev ## Measure checkpoints of 2.4 GB on disk and, where MINIO names a server, to S3; needs 10 GB.
 	timeout 1800 $(BIN)/python -W ignore benchmarks/checkpoint.py

@@ -19,6 +19,7 @@ from graftwork.spec.stages import Training
 from graftwork_train.loop.objective import Objective
 from graftwork_train.loop.parallel import expert as across_experts
 from graftwork_train.loop.parallel import tensor as within_blocks
+from graftwork_train.loop.parallel.hardware import check_device
 from graftwork_train.loop.parallel.layout import AXES, Axis, Division, Layout
 from graftwork_train.loop.parallel.recompute import recompute
 from graftwork_train.loop.pieces import Piece, Shape, share
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 _FSDP = "graftwork_train.loop.parallel.fsdp"
+_FP8 = "graftwork_train.loop.parallel.fp8"
 
 
 class Network:
@@ -39,6 +41,9 @@ class Network:
         model: With all weights; cut in place, and moved to the worker's device.
         word: The stage's parameters.
         place: This worker's.
+
+    Raises:
+        RunError: the worker's device does not do the stage's arithmetic.
 
     Attributes:
         model: It.
@@ -55,6 +60,10 @@ class Network:
         self._mesh = _mesh(self.layout, place.device.type) if grid else None
         self._divisions = self._cut()
         self._connect()
+        if word.precision == "fp8":
+            check_device(word, place.device)
+            # Imported where it is used: torchao is needed for nothing else.
+            importlib.import_module(_FP8).convert(model)
         for block in model.model.layers:
             recompute(block, word.activation_checkpointing)
             if word.compile:
