@@ -42,9 +42,9 @@ def parallel_problems(
     if architecture is None:
         return
     if body.parallel.tensor > 1:
-        yield from _tensor(body.parallel.tensor, architecture)
+        yield from _tensor(body.parallel.tensor, architecture, workers)
     if body.parallel.expert > 1:
-        yield from _expert(body.parallel.expert, architecture)
+        yield from _expert(body.parallel, architecture, workers)
 
 
 def _workers(word: Parallel, workers: int, told: str) -> Found:
@@ -103,7 +103,7 @@ def _sparse(method: str, word: Parallel, workers: int) -> Found:
         )
 
 
-def _tensor(ways: int, model: Architecture) -> Found:
+def _tensor(ways: int, model: Architecture, workers: int) -> Found:
     sizes = {"heads": model.heads, "KV heads": model.key_value_heads}
     if model.experts is None:
         sizes["inner size of the feed-forward block"] = model.hidden
@@ -112,7 +112,8 @@ def _tensor(ways: int, model: Architecture) -> Found:
     wrong = {name: size for name, size in sizes.items() if size % ways}
     if wrong:
         name, size = next(iter(wrong.items()))
-        fitting = [n for n in range(2, ways) if all(size % n == 0 for size in sizes.values())]
+        divisible = [*sizes.values(), workers]
+        fitting = [n for n in range(2, ways) if all(size % n == 0 for size in divisible)]
         remedy = f"use tensor: {fitting[-1]}" if fitting else "divide by 'data: fsdp' instead"
         yield (
             ("parallel", "tensor"),
@@ -132,16 +133,16 @@ def _tensor(ways: int, model: Architecture) -> Found:
         )
 
 
-def _expert(ways: int, model: Architecture) -> Found:
+def _expert(word: Parallel, model: Architecture, workers: int) -> Found:
     if model.experts is None:
         yield (
             ("parallel", "expert"),
             "the model has no experts to divide; leave expert out",
         )
-    elif model.experts.count % ways:
-        fitting = [n for n in range(1, ways) if model.experts.count % n == 0]
+    elif model.experts.count % word.expert:
+        count, sharers = model.experts.count, word.sharers(workers)
+        fitting = [n for n in range(1, word.expert) if count % n == sharers % n == 0]
         yield (
             ("parallel", "expert"),
-            f"{ways} workers cannot divide {model.experts.count} experts; "
-            f"use expert: {fitting[-1]}",
+            f"{word.expert} workers cannot divide {count} experts; use expert: {fitting[-1]}",
         )
