@@ -73,6 +73,21 @@ def test_the_step_travels_whole_as_a_variable_and_not_in_the_entrypoint(step):
     assert "s3://bucket" not in job["spec"]["entrypoint"]
 
 
+def test_every_pod_knows_its_run_so_that_metrics_can_tell_it(step):
+    for workers in (1, 2):
+        head, groups = pods(made(step(workers)))
+        for pod in (head, *groups):
+            assert environment(pod)["GRAFTWORK_PIPELINE_RUN"]["value"] == "r1"
+
+
+def test_one_worker_s_metrics_find_the_ray_that_its_process_does_not_see(step):
+    assert (
+        "GRAFTWORK_METRICS_ADDRESS=$RAY_ADDRESS RAY_ADDRESS= python3"
+        in (made(step(1))["spec"]["entrypoint"])
+    )
+    assert "GRAFTWORK_METRICS_ADDRESS" not in made(step(2))["spec"]["entrypoint"]
+
+
 def test_deadlines_and_retries_are_the_spec_s(step):
     spec = made(step())["spec"]
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (7200, 3)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graftwork.cluster.names import NODES, ORDINARY, SPOT, job_labels, job_name
+from graftwork.cluster.names import NODES, ORDINARY, RUN, SPOT, job_labels, job_name
 from graftwork.cluster.pods import SECURITY, TOKEN_VOLUME, Part, is_elastic, pod_template
-from graftwork.metrics import METRICS_ADDRESS
+from graftwork.metrics import METRICS_ADDRESS, RUN_VARIABLE
 from graftwork.progress import EVERY
 from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.spec.resources import Pool
@@ -104,7 +104,8 @@ def _cluster(step: Step, labels: dict[str, str], *, spot: bool) -> Json:
     def pod(part: Part) -> Json:
         return pod_template(
             step.pool, step.storage, step.pool.image or step.execution.image, labels,
-            part=part, env=_environment(step) | (_ALONE if part == "alone" else {}), spot=spot,
+            part=part, env=_environment(step, labels[RUN]) | (_ALONE if part == "alone" else {}),
+            spot=spot,
         )  # fmt: skip
 
     cpus = str(step.pool.cpus_per_worker)
@@ -156,9 +157,10 @@ def _autoscaling() -> Json:
     return {"enableInTreeAutoscaling": True, "autoscalerOptions": options}
 
 
-def _environment(step: Step) -> dict[str, str]:
+def _environment(step: Step, run_id: str) -> dict[str, str]:
     return {
         STEP_VARIABLE: step.dumps(),
+        RUN_VARIABLE: run_id,
         "HOME": "/tmp",
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": str(step.pool.cpus_per_worker),
