@@ -108,12 +108,6 @@ def test_the_same_seed_learns_the_same(checkpoint, lesson):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_tokens_of_another_vocabulary_are_refused(checkpoint, lesson):
-    small = State.open(checkpoint(vocab_size=50))
-    with pytest.raises(RunError, match="vocabulary of 96, the model has 50"):
-        grow(word(layers=4), small, 0, lesson)
-
-
 def test_an_encoder_is_refused():
     with pytest.raises(ValueError, match="grow a decoder"):
         word(layers=4).target(SMALL.model_copy(update={"kind": "encoder"}))

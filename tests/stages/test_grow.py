@@ -126,6 +126,41 @@ def test_a_method_that_learns_is_given_text_and_moves_the_cursor(job, model, tok
     assert load_model(work.out).architecture.layers == 4
 
 
+def test_tokens_of_another_vocabulary_are_refused(job, model, tokens):
+    stage, small, (role, text) = _learning(model, tokens)
+    index = text.path / "index.json"
+    index.write_text(index.read_text().replace('"vocab": 320', '"vocab": 400'))
+    work = job(stage, small, (role, text))
+    with pytest.raises(RunError, match=r"vocabulary of 400, the model has 320"):
+        _perform(work)
+    assert not list(work.out.iterdir())
+
+
+def test_a_head_is_grown_beside_a_model_that_stays_as_it_is(job, model, tokens):
+    small, text = model(), tokens()
+    method = {
+        "name": "gbnn", "data": "tokens", "units": 6, "step_units": 2, "iterations": 20,
+        "sequences": 64,
+    }  # fmt: skip
+    stage = {"grow": {"from": "small", "method": method}}
+    work = job(stage, ("from", small), ("method.data", text))
+    outcome = _perform(work)
+    before, after = (load_file(f / "model.safetensors") for f in (small.path, work.out))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert outcome.metrics["max_logit_difference"] == 0
+    assert load_card(work.out).cursor == {"t": 128}
+    head = load_file(work.out / "head.safetensors")
+    assert {name: tuple(t.shape) for name, t in head.items()} == {
+        "hidden.weight": (6, 32), "hidden.bias": (6,), "output.weight": (1, 6),
+        "output.bias": (1,), "stages.bias": (4, 1),
+    }  # fmt: skip
+    assert outcome.metrics["head_accuracy"] > 0.9
+    assert outcome.flops > 0
+    files = read_files(work.out)
+    assert not files.troubles
+    assert [row[0] for row in files.summary.tables[2].rows] == [0, 2, 4, 6]
+
+
 @pytest.mark.parametrize(
     ("method", "promise"),
     [

@@ -8,6 +8,7 @@ from graftwork_train.growth import (
     g_random,
     g_stack,
     g_zero,
+    gbnn,
 )
 from graftwork_train.growth.base import Grown, Lesson, grow
 
@@ -21,5 +22,6 @@ __all__ = [
     "g_random",
     "g_stack",
     "g_zero",
+    "gbnn",
     "grow",
 ]

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork.errors import RunError
 from graftwork.spec.growth import GLearn
 from graftwork.spec.optimizer import AdamW
 from graftwork_train.enlarge.fresh import check_floats
@@ -53,7 +52,7 @@ def g_learn(method: GLearn, small: State, seed: int, lesson: Lesson) -> Grown:
     Holds both models in memory while it learns.
 
     Raises:
-        RunError: the model cannot be grown to these sizes, or the text is of another vocabulary.
+        RunError: the model cannot be grown to these sizes.
     """
     now, to = resolve(method, small)
     check_floats(small.tensors)
@@ -84,7 +83,6 @@ def _learn(
     """Train the maps; the loss of the first batch and the mean of the last tenth."""
     held = {name: _read(small, name) for name in small.tensors}
     target = method.target(lesson.card.architecture)
-    _check_vocabulary(lesson, held)
     model = Decoder(target, lesson.text.vocab, lesson.text.context, seed=None)
     names = list(maps.layout(small))
     word = AdamW(name="adamw", weight_decay=0.0)
@@ -109,16 +107,6 @@ def _loss(model: Decoder, made: Mapping[str, Tensor], batch: Batch) -> Tensor:
     output = torch.func.functional_call(model, dict(made), (batch.tokens_BT, batch.documents_BT))
     head = made.get("lm_head.weight", made["model.embed_tokens.weight"])
     return head_losses(output.hidden_BTD, head, batch.labels_BT).aim / max(1, batch.predicted)
-
-
-def _check_vocabulary(lesson: Lesson, held: Mapping[str, Tensor]) -> None:
-    rows = held["model.embed_tokens.weight"].shape[0]
-    if rows != lesson.text.vocab:
-        raise RunError(
-            f"the tokens to learn on are of a vocabulary of {lesson.text.vocab}, the model has "
-            f"{rows}",
-            "Name tokens of the model's own tokenizer in 'data'.",
-        )
 
 
 def _read(small: State, name: str) -> Tensor:

@@ -63,8 +63,15 @@ def _grow(body: Grow, job: Job, before: surgery.Patient) -> tuple[Grown, surgery
     torch.set_num_threads(job.step.pool.cpus_per_worker)
     data = job.step.one(TEXT).fingerprint
     cursor = before.card.cursor.get(data, 0)
+    text = TokenShards.open(job.artifact(TEXT).tokens)
+    if text.vocab != before.card.vocab:
+        raise RunError(
+            f"{TEXT}: the tokens are of a vocabulary of {text.vocab}, the model has "
+            f"{before.card.vocab}",
+            "Name tokens of the tokenizer that the model was trained with.",
+        )
     lesson = Lesson(
-        text=TokenShards.open(job.artifact(TEXT).tokens),
+        text=text,
         card=before.card,
         folder=before.folder,
         cursor=cursor,

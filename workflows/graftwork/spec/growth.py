@@ -294,7 +294,54 @@ class Bert2bertAki(_Copied):
     in random order; or any, drawn at random as in the paper."""
 
 
+class Gbnn(_Growing):
+    """Grow a classification head on the frozen model, unit after unit, by gradient boosting."""
+
+    paper: ClassVar[Paper] = Paper(
+        "Sequential Training of Neural Networks with Gradient Boosting",
+        "1909.12098",
+        "3",
+        number="22",
+    )
+    contract: ClassVar[Contract] = "exact"
+    name: Literal["gbnn"]
+    data: TokensRef
+    """Tokens of two domains or more; the head tells of which a sequence is."""
+    units: int = Field(default=200, ge=1, le=100_000)
+    """Hidden units of the head in all."""
+    step_units: int = Field(default=1, ge=1, le=100_000)
+    """Units that each step of boosting adds; must divide `units`."""
+    eta: float = Field(default=1.0, gt=0, le=1)
+    """Share of each step that is taken."""
+    subsample: Share = 0.5
+    """Share of the sequences that each step learns from, drawn at random."""
+    loss: Literal["log", "squared"] = "log"
+    """What is boosted: the log-loss of the classes, or the squared error of their indicators."""
+    training: Literal["boosted", "at_once"] = "boosted"
+    """`at_once` trains all units together on the loss itself, the paper's baseline, with as many
+    evaluations as boosting takes."""
+    iterations: int = Field(default=200, ge=1, le=100_000)
+    """Iterations of L-BFGS for each step of boosting."""
+    sequences: int = Field(default=1024, ge=16, le=10_000_000)
+    """Training sequences at most, shared evenly by the domains."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.units % self.step_units:
+            raise ValueError(
+                f"steps of {self.step_units} units do not make {self.units}; "
+                f"use a number that divides {self.units}"
+            )
+        if not 0 < self.subsample <= 1:
+            raise ValueError("subsample must be above 0% and at most 100%; the paper uses 50%")
+        return self
+
+    def target(self, source: Architecture) -> Architecture:
+        """The same: the head stands beside the model."""
+        return source
+
+
 Growth = Annotated[
-    GStack | GDirect | GZero | GRandom | GLearn | Bert2bertFpi | Bert2bertAki,
+    GStack | GDirect | GZero | GRandom | GLearn | Bert2bertFpi | Bert2bertAki | Gbnn,
     Field(discriminator="name"),
 ]
