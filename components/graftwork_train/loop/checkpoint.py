@@ -56,6 +56,11 @@ class Checkpoints:
         identity: Fingerprint of what is trained; checkpoints of another one are not used.
         place: This worker's.
         keep: How many are kept.
+
+    Attributes:
+        notes: What was passed over or not saved.
+        failed: Saves that failed.
+        made: Checkpoints that this worker has made current.
     """
 
     def __init__(self, attempt: Attempt, identity: str, place: Place, keep: int = KEPT) -> None:
@@ -70,6 +75,7 @@ class Checkpoints:
         self._saving_step = 0
         self.notes: list[str] = []
         self.failed = 0
+        self.made = 0
 
     def save(self, step: int, pieces: Sequence[Piece], details: Mapping[str, Any]) -> None:
         """Begin to write a checkpoint; when this returns, the pieces may change.
@@ -111,6 +117,7 @@ class Checkpoints:
         def commit(attempt: Try) -> None:
             attempt(self._attempt.check)
             save.commit(attempt)
+            self.made += 1
             attempt(self._prune)
 
         self._saving = Saving(store, commit if first else None)
