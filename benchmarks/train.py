@@ -24,10 +24,13 @@ import numpy as np
 import torch
 from bare_loop import Loop, Shape
 
+from graftwork.spec.cost import Cost
+from graftwork.spec.memory import Memory
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Train
 from graftwork.store.attempts import Workspace
 from graftwork_train.data.shards import ShardWriter
+from graftwork_train.loop.constraint import free
 from graftwork_train.loop.plan import Plan, micro_batch
 from graftwork_train.loop.step import Place
 from graftwork_train.loop.worker import Worker
@@ -62,13 +65,13 @@ def ours(shape: dict, folder: Path, scratch: Path, precision: str) -> Callable[[
     workspace.claim(first=True)
     plan = Plan(
         name="bench", identity="bench", word=word, seed=0, steps=1000, batch=BATCH, replayed=0,
-        micro=micro_batch(word.model, VOCAB, CONTEXT, BATCH, 2**40, gpu=False),
+        micro=micro_batch(Memory(0, 1), CONTEXT, BATCH, 2**40, gpu=False),
         workers=1, cores=torch.get_num_threads(), gpu=False, context=CONTEXT, data=folder,
-        replay=None, cursor=0, flops_per_token=1.0, scratch=scratch,
+        replay=None, cursor={}, cost=Cost(1.0), scratch=scratch,
         workspace=workspace,
     )  # fmt: skip
     model = Decoder(word.model, VOCAB, CONTEXT)
-    worker = Worker(plan, model, None, None, Place())
+    worker = Worker(plan, model, free, None, Place())
     worker.meter.start()
     return worker._advance
 

@@ -17,7 +17,7 @@ from graftwork.units import format_number
 from graftwork_train.job import Job
 from graftwork_train.nn.hf import GRAFTWORK, ModelCard, load_card
 from graftwork_train.probe import EXACT, logits, mean_loss, probe_tokens
-from graftwork_train.sparsity import MASKS
+from graftwork_train.sparsity import FORMS
 from graftwork_train.state import State
 from graftwork_train.summary import extend_summary
 
@@ -43,9 +43,9 @@ def open_patient(folder: Path, verb: str) -> Patient:
     Raises:
         RunError: it is no whole checkpoint, or a sparse one.
     """
-    if (folder / MASKS).is_file():
+    if any((folder / name).is_file() for name in FORMS):
         raise RunError(
-            f"{folder} is a sparse model, and its masks fit no other shape",
+            f"{folder} is a sparse model, and its masks or factors fit no other weights",
             f"Put a densify stage before it, and {verb} what that makes.",
         )
     return Patient(folder, State.open(folder), load_card(folder))
@@ -91,8 +91,8 @@ def check_function(job: Job, before: Patient, card: ModelCard, contract: Contrac
     new = logits(State.open(job.out), card.architecture, tokens)
     change = Change(
         difference=float((new - old).abs().max()),
-        loss_before=mean_loss(old, tokens),
-        loss_after=mean_loss(new, tokens),
+        loss_before=mean_loss(old, tokens, card.architecture.kind),
+        loss_after=mean_loss(new, tokens, card.architecture.kind),
     )
     if not (math.isfinite(change.loss_before) and math.isfinite(change.loss_after)):
         raise RunError(

@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
+from graftwork.spec.cost import Cost
 from graftwork_train.loop import worker
 from graftwork_train.loop.fit import fit
+from graftwork_train.loop.masks import Masks
 from graftwork_train.loop.step import Engine
 from graftwork_train.nn import Decoder, load_model
-from graftwork_train.nn.hf import load_card, to_disk
+from graftwork_train.nn.hf import load_card
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.train import train
 
@@ -181,22 +183,32 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_remedy(make_job, mo
 
 def test_masked_weights_stay_zero_through_a_whole_training(make_job, word):
     job = make_job()
-    stage = job.step.spec.train
-    model = train_model(stage)
+    model = train_model(job.step.spec.train)
     generator = torch.Generator().manual_seed(0)
     masks = {
         name: torch.rand(tensor.shape, generator=generator) < 0.25
-        for name, tensor in to_disk(dict(model.named_parameters()), stage.model).items()
+        for name, tensor in model.named_parameters()
         if ".layers." in name and tensor.ndim == 2
     }
-    outcome = fit(job, stage, model, masks=masks)
-    kept = sum(int(mask.sum()) for mask in masks.values()) / stage.model.linear_parameters()
-    expected = outcome.tokens * stage.model.flops_per_token(64, 16, density=kept)
-    assert outcome.flops == pytest.approx(expected, rel=1e-12)
-    found = weights(job.out)
+    outcome = fit(job, job.step.spec.train, model, constrain=lambda m, steps: Masks(m, masks))
+    assert outcome.metrics["masked_parameters"] == sum(int((~m).sum()) for m in masks.values())
+    found, kept = weights(job.out), load_file(job.out / "masks.safetensors")
     for name, mask in masks.items():
+        assert kept[name].equal(mask)
         assert not found[name][~mask].any()
         assert (found[name][mask] != 0).all()
+
+
+def test_flops_follow_what_a_training_says_that_its_steps_cost(make_job):
+    job = make_job()
+    stage = job.step.spec.train
+    model = train_model(stage)
+    phases = ((0, 1.0), (5, 0.5), (15, 0.25))
+    outcome = fit(job, stage, model, cost=lambda steps: Cost(1000.0, 100, phases, per_step=7.0))
+    kept = 5 * 1.0 + 10 * 0.5 + 5 * 0.25
+    assert outcome.flops == pytest.approx(8 * 16 * (20 * 1000 - 6 * 100 * (20 - kept)) + 20 * 7)
+    last = [json.loads(line) for line in (job.out / "curve.jsonl").read_text().splitlines()][-1]
+    assert last["flops"] == outcome.flops
 
 
 def train_model(stage):
@@ -240,6 +252,7 @@ import json, os, signal, sys
 from pathlib import Path
 from graftwork.step import Step
 from graftwork_train.job import Artifact, Job
+from graftwork_train.loop.masks import Masks
 from graftwork_train.loop.step import Engine
 from graftwork_train.stages import train
 from graftwork_train.stages.base import perform

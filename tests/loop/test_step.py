@@ -6,8 +6,9 @@ import torch.nn.functional as F
 
 from graftwork.spec.model import Architecture, Experts
 from graftwork.spec.stages import Train
+from graftwork_train.loop.constraint import Constraint
 from graftwork_train.loop.loader import Batch
-from graftwork_train.loop.masks import Masks
+from graftwork_train.loop.parallel.network import Network
 from graftwork_train.loop.step import Engine, Place
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.loss import IGNORE
@@ -36,8 +37,9 @@ def batch(seed=0, masked=True):
 def engine(architecture=DENSE, micro=6, **changes):
     model = Decoder(architecture, 50, 16)
     stage = word(**changes)
-    optimizer = build(stage.optimizer, dict(model.named_parameters()))
-    return Engine(model, optimizer, Masks(model, None), stage, micro, Place())
+    network = Network(model, stage, Place())
+    optimizer = build(stage.optimizer, network.parameters)
+    return Engine(network, optimizer, Constraint(), stage, micro, Place())
 
 
 def weights(trained):
@@ -105,6 +107,6 @@ def test_after_a_gradient_that_is_not_finite_no_weight_and_no_moment_changes():
     moments = {n: t.clone() for n, t in trained.optimizer.state().items()}
     for seed in (1, 2):
         trained.step(batch(seed), batch(seed).predicted, RATE)
-        assert trained.failed.item() == 1.0
+        assert trained.guard.counts()["not_finite"] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, weights(trained), strict=True))
     assert all(torch.equal(moments[n], t) for n, t in trained.optimizer.state().items())

@@ -34,6 +34,8 @@ def write_artifact(job: Job, plan: Plan, model: Decoder, trained: Trained, start
     cursor = {**start.cursor, **streams}
     save_model(model, job.out, model.context, Saved(cursor, shards.eos))
     save_state(job.out / OPTIMIZER, trained.state, model)
+    for name, tensors in trained.files.items():
+        save_tensors(job.out / name, tensors)
     for name in TOKENIZER:
         if (shards.folder / name).is_file():
             shutil.copyfile(shards.folder / name, job.out / name)
@@ -47,7 +49,7 @@ def write_artifact(job: Job, plan: Plan, model: Decoder, trained: Trained, start
     return Outcome(
         metrics=measured,
         tokens=tokens,
-        flops=tokens * plan.flops_per_token,
+        flops=plan.flops(plan.steps),
         workers=plan.workers,
         notes=tuple(notes),
     )
@@ -58,15 +60,24 @@ def metrics(plan: Plan, model: Decoder, trained: Trained) -> dict[str, float]:
     points = [point for point in trained.curve if "loss" in point]
     begin = [point["held_out_loss"] for point in trained.curve if "held_out_loss" in point][:1]
     last = points[-max(1, len(points) // 10) :]
+    losses = [point["loss"] for point in last if math.isfinite(point["loss"])]
     tokens = plan.steps * plan.tokens_per_step
     return {
         **(trained.held_out.metrics() if trained.held_out else {}),
         **({"start_loss": begin[0]} if begin else {}),
-        "train_loss": fmean(point["loss"] for point in last),
+        "train_loss": fmean(losses) if losses else math.nan,
         "parameters": float(model.parameter_count()),
         "tokens_per_second": tokens / trained.seconds if trained.seconds else 0.0,
         "steps": float(plan.steps),
+        **trained.measures,
+        **_wrong(trained.counts),
     }
+
+
+def _wrong(counts: Mapping[str, int]) -> dict[str, float]:
+    """What went wrong and was got over, as metrics; nothing where nothing did."""
+    names = {"not_finite": "bad_steps/not_finite", "spike": "bad_steps/spike"}
+    return {names.get(name, name): float(count) for name, count in counts.items() if count}
 
 
 def save_state(path: Path, state: Mapping[str, Tensor], model: Decoder) -> None:
@@ -120,7 +131,7 @@ def _table(plan: Plan, measured: Mapping[str, float], seconds: float) -> dict[st
         ["steps", f"{plan.steps}"],
         ["tokens", format_number(tokens)],
         ["batch", f"{plan.batch} sequences of {plan.context} tokens"],
-        ["training FLOPs", format_number(tokens * plan.flops_per_token)],
+        ["training FLOPs", format_number(plan.flops(plan.steps))],
         ["training time", format_seconds(seconds)],
         ["tokens per second", format_number(measured["tokens_per_second"])],
         ["training loss, end", f"{measured['train_loss']:.4f}"],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
-from torch import Tensor
-
+from graftwork.spec.cost import Cost
 from graftwork.spec.stages import Training
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop import ray
 from graftwork_train.loop.artifact import write_artifact
-from graftwork_train.loop.masks import Masks, density
+from graftwork_train.loop.constraint import Constrain, free
 from graftwork_train.loop.plan import Start, make_plan
 from graftwork_train.loop.step import Place
 from graftwork_train.loop.stop import StopRequest
@@ -25,7 +24,8 @@ def fit(
     model: Decoder,
     *,
     start: Start | None = None,
-    masks: Mapping[str, Tensor] | None = None,
+    constrain: Constrain = free,
+    cost: Callable[[int], Cost] | None = None,
 ) -> Outcome:
     """Train a model as the word says, and write the artifact into `job.out`.
 
@@ -35,8 +35,8 @@ def fit(
         model: With the weights to begin with; trained in place.
         start: Where training begins, besides the weights. Default: at the data's beginning, with
             a fresh optimizer.
-        masks: Boolean masks by the tensors' names on disk; False is held at exactly zero. The
-            caller writes them beside the model, if they are to be kept.
+        constrain: Makes what the weights are held to, in every worker. Default: nothing.
+        cost: What so many optimizer steps cost. Default: as for a dense model.
 
     Raises:
         RunError: data and model do not fit together, the loss is not finite any more, or a
@@ -44,7 +44,6 @@ def fit(
         CorruptArtifactError: the tokens are not what was written.
     """
     start = start or Start()
-    Masks(model, masks).on_weights()
     plan = make_plan(
         job,
         word,
@@ -52,11 +51,11 @@ def fit(
         vocab=model.vocab,
         longest=model.context,
         start=start,
-        density=density(model.architecture, masks),
+        cost=cost,
     )
 
     def work(place: Place) -> Trained:
-        worker = Worker(plan, model, masks, start.state, place)
+        worker = Worker(plan, model, constrain, start.state, place)
         with worker.stop.listen():
             return worker.run()
 
@@ -64,6 +63,7 @@ def fit(
         trained = ray.run(
             work,
             workers=plan.workers,
+            fewest=plan.fewest,
             cores=plan.cores,
             gpu=plan.gpu,
             results=plan.scratch / "ray",

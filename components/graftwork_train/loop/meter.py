@@ -57,6 +57,12 @@ class Meter:
         self._steps += 1
         self._waited += waited
 
+    def forget(self, steps: int) -> None:
+        """Drop the last steps of the window, which trained nothing."""
+        if steps:
+            del self._losses[-steps:]
+            self._steps = max(0, self._steps - steps)
+
     def details(self) -> dict[str, Any]:
         """What a checkpoint keeps; all workers must ask."""
         losses = torch.stack(self._losses).tolist() if self._losses else []
@@ -77,14 +83,14 @@ class Meter:
         """End the window after `step` steps; waits for the device, once."""
         if self._last is None:
             raise AssertionError("a window holds at least one step")
-        (loss,) = all_sum(self._place, float(torch.stack(self._losses).mean()))
+        (loss,) = all_sum(self._place, float(torch.stack(self._losses).nanmean()))
         norm = float(self._last.norm)
         self.pause()
         tokens = step * self._plan.tokens_per_step
         point: Point = {
             "step": step,
             "tokens": tokens,
-            "flops": tokens * self._plan.flops_per_token,
+            "flops": self._plan.flops(step),
             "loss": loss,
             "learning_rate": rate,
             "grad_norm": norm,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from torch import Tensor
 
 from graftwork.errors import RunError
 from graftwork.metrics import RUN_VARIABLE, labels_of
+from graftwork.spec.cost import Cost, density_at
+from graftwork.spec.memory import Memory, training_memory
 from graftwork.spec.mixture import phases_of
 from graftwork.spec.model import Architecture
+from graftwork.spec.resources import Pool
 from graftwork.spec.stages import Continue, Replay, Training
 from graftwork.step import Step
 from graftwork.store.attempts import Workspace
@@ -24,6 +28,7 @@ from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Tokens
 from graftwork_train.loop.loader import Loader, Source
+from graftwork_train.loop.parallel.hardware import check_package
 
 # Micro-batches beyond this many tokens gain nothing on a CPU and lose the cache.
 CPU_TOKENS = 8192
@@ -57,16 +62,16 @@ class Plan:
         batch: Sequences of a step, over all workers.
         replayed: Of them, how many are older data.
         micro: Sequences that a worker holds at once.
-        workers: How many.
+        workers: How many, at most.
+        fewest: How many at least; fewer than `workers` come and go.
         cores: CPU cores of a worker.
         gpu: Whether workers compute on GPUs.
         context: Tokens of a sequence.
         data, replay: Where the tokens lie.
         cursor: Sequences of `data` that were consumed before, by stream (`Source.streams`).
-        flops_per_token: Of training; masked weights are not counted.
+        cost: What the training costs; masked weights are not counted.
         scratch: Local folder of this attempt's own.
         workspace: Folder in storage that attempts and workers share; checkpoints lie there.
-        sparsity: Share of the blocks' linear weights that is held at zero.
         labels: Of the metrics.
         traces: Folder in storage for profiler traces.
         peak: FLOPs per second that one accelerator could do, where the pool says so.
@@ -87,10 +92,10 @@ class Plan:
     data: Tokens
     replay: Tokens | None
     cursor: Mapping[str, int]
-    flops_per_token: float
+    cost: Cost
     scratch: Path
     workspace: Workspace
-    sparsity: float = 0.0
+    fewest: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     traces: str = "profiles"
     peak: float | None = None
@@ -99,6 +104,14 @@ class Plan:
     def tokens_per_step(self) -> int:
         """Tokens that one step trains on."""
         return self.batch * self.context
+
+    def flops(self, steps: int) -> float:
+        """FLOPs of the first `steps` optimizer steps."""
+        return self.cost.flops(steps, self.tokens_per_step)
+
+    def sparsity(self, step: int) -> float:
+        """Share of the weights that masks may hold that is held at zero at a step."""
+        return 1.0 - density_at(self.cost.phases, step)
 
     def phases(self) -> list[tuple[int, Mapping[str, float]]]:
         """The first new sequence of each phase of the mixture, and its weights; often none."""
@@ -132,7 +145,7 @@ def make_plan(
     vocab: int,
     longest: int,
     start: Start,
-    density: float = 1.0,
+    cost: Callable[[int], Cost] | None = None,
 ) -> Plan:
     """Resolve and check everything.
 
@@ -143,11 +156,12 @@ def make_plan(
         vocab: The model's vocabulary.
         longest: The longest sequence that the model was made for.
         start: Where training begins.
-        density: Share of the blocks' linear weights that is not masked.
+        cost: What so many optimizer steps cost. Default: as for a dense model.
 
     Raises:
         RunError: data and model do not fit together, or there is nothing to train on or with.
     """
+    check_package(word)
     work = job.step.work
     if work is None:
         raise AssertionError("the plan gives every training step its work")
@@ -157,13 +171,17 @@ def make_plan(
         _tokens(job, "replay.data", vocab, longest, work.context)
     replayed = round(replay.share * work.sequences) if replay else 0
     pool = job.step.pool
-    _check_batch(work.sequences, replayed, pool.workers, replay)
+    _check_batch(work.sequences, replayed, word, pool, replay)
+    _check_elastic(work.sequences, pool, word, architecture)
     total = data.total("train")
     steps = _steps(work.steps, work.epochs, total, work.sequences - replayed)
     gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
-    per_worker = work.sequences // pool.workers
+    per_worker = math.ceil(work.sequences / max(1, word.parallel.sharers(pool.workers)))
     memory = _memory(job, gpu, deterministic=word.deterministic)
-    automatic = micro_batch(architecture, vocab, work.context, per_worker, memory, gpu)
+    need = training_memory(
+        architecture, vocab, work.context, word, pool.min_workers or pool.workers
+    )
+    automatic = micro_batch(need, work.context, per_worker, memory, gpu)
     plan = Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
@@ -174,16 +192,16 @@ def make_plan(
         replayed=replayed,
         micro=min(word.micro_batch or automatic, per_worker),
         workers=pool.workers,
+        fewest=pool.min_workers or pool.workers,
         cores=pool.cpus_per_worker,
         gpu=gpu,
         context=work.context,
         data=job.artifact("data").tokens,
         replay=job.artifact("replay.data").tokens if replay else None,
         cursor=_cursor(job, word, start),
-        flops_per_token=architecture.flops_per_token(vocab, work.context, density=density),
+        cost=_cost(cost, architecture.flops_per_token(vocab, work.context), steps),
         scratch=job.scratch.resolve(),
         workspace=job.shared(),
-        sparsity=1.0 - density,
         labels=_labels(job.step),
         traces=_traces(job.step),
         peak=pool.accelerator_peak,
@@ -197,6 +215,16 @@ def _traces(step: Step) -> str:
     # Workers have other working directories than the step.
     root = str(local_path(root).resolve()) if is_local(root) else root
     return posixpath.join(root, ".profiles", step.stage, step.fingerprint)
+
+
+def _cost(cost: Callable[[int], Cost] | None, per_token: float, steps: int) -> Cost:
+    if cost is None:
+        return Cost(per_token)
+    try:
+        return cost(steps)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise RunError(what, f"{remedy[:1].upper()}{remedy[1:]}.") from error
 
 
 def _labels(step: Step) -> dict[str, str]:
@@ -276,11 +304,29 @@ def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) 
     return steps
 
 
-def _check_batch(batch: int, replayed: int, workers: int, replay: Replay | None) -> None:
-    if batch % workers:
-        near = max(1, round(batch / workers)) * workers
+def _check_elastic(batch: int, pool: Pool, word: Training, architecture: Architecture) -> None:
+    """Workers that exchange something in every forward pass must all have as many of them."""
+    fewest = pool.min_workers or pool.workers
+    if architecture.experts is None and word.parallel.data != "fsdp":
+        return
+    uneven = [workers for workers in range(fewest, pool.workers + 1) if batch % workers]
+    if uneven and fewest < pool.workers:
         raise RunError(
-            f"a batch of {batch} sequences cannot be divided among {workers} workers",
+            f"a batch of {batch} sequences cannot be divided among {uneven[0]} workers, to which "
+            f"the pool's min_workers may lead; experts and fsdp need equal parts",
+            f"Use a batch that all numbers from {fewest} to {pool.workers} divide, or take "
+            f"min_workers out.",
+        )
+
+
+def _check_batch(
+    batch: int, replayed: int, word: Training, pool: Pool, replay: Replay | None
+) -> None:
+    sharers = max(1, word.parallel.sharers(pool.workers))
+    if batch < sharers or (batch % sharers and pool.min_workers in (None, pool.workers)):
+        near = max(1, round(batch / sharers)) * sharers
+        raise RunError(
+            f"a batch of {batch} sequences cannot be divided among {sharers} workers",
             f"Use a batch of {near} sequences, or a number of workers that divides {batch}.",
         )
     if replay is not None and not 0 < replayed < batch:
@@ -290,23 +336,19 @@ def _check_batch(batch: int, replayed: int, workers: int, replay: Replay | None)
         )
 
 
-def micro_batch(
-    architecture: Architecture, vocab: int, context: int, sequences: int, memory: int, gpu: bool
-) -> int:
+def micro_batch(need: Memory, context: int, sequences: int, memory: int, gpu: bool) -> int:
     """How many sequences a worker holds at once; the same on every machine of the same size.
 
     Raises:
         RunError: not even the weights fit.
     """
-    weights = architecture.training_bytes(vocab, context, 0)
-    each = architecture.training_bytes(vocab, context, 1) - weights
-    if weights > memory:
+    if need.fixed > memory:
         raise RunError(
-            f"weights, gradients and moments take {format_number(weights)} bytes, a worker has "
+            f"weights, gradients and moments take {format_number(need.fixed)} bytes, a worker has "
             f"{format_number(memory)}",
-            "Use a pool with more memory, or a smaller model.",
+            "Use a pool with more memory or more workers with 'data: fsdp', or a smaller model.",
         )
-    fitting = max(1, int((memory - weights) * ACTIVATION_SHARE / each))
+    fitting = max(1, int((memory - need.fixed) * ACTIVATION_SHARE / need.each))
     if not gpu:
         fitting = min(fitting, max(1, CPU_TOKENS // context))
     return min(fitting, sequences)

@@ -57,10 +57,10 @@ class Telemetry:
             {
                 "graftwork_step": step,
                 "graftwork_steps_planned": self._plan.steps,
-                "graftwork_flops_done": step * self._flops_per_step,
-                "graftwork_flops_planned": self._plan.steps * self._flops_per_step,
+                "graftwork_flops_done": self._plan.flops(step),
+                "graftwork_flops_planned": self._plan.flops(self._plan.steps),
                 "graftwork_restarts": restarts,
-                "graftwork_sparsity": self._plan.sparsity,
+                "graftwork_sparsity": self._plan.sparsity(step),
                 "graftwork_not_finite": 0,
                 "graftwork_progress_timestamp_seconds": now,
                 "graftwork_report_seconds": FIRST_REPORT_SECONDS,
@@ -75,6 +75,7 @@ class Telemetry:
         done, self._step = point["step"] - self._step, point["step"]
         values = {name: point[key] for key, name in _OF_A_POINT.items() if key in point}
         values |= {
+            "graftwork_sparsity": self._plan.sparsity(point["step"]),
             "graftwork_step_seconds": seconds,
             "graftwork_eta_seconds": (self._plan.steps - point["step"]) * seconds,
             "graftwork_progress_timestamp_seconds": time.time(),
@@ -82,7 +83,9 @@ class Telemetry:
             "graftwork_checkpoint_interval_seconds": self._plan.word.checkpoint_every * seconds,
         }
         if self._peak is not None:
-            values["graftwork_mfu"] = rate * self._plan.flops_per_token / self._peak
+            before = self._plan.flops(point["step"] - done)
+            flops = (self._plan.flops(point["step"]) - before) / (done * self._plan.tokens_per_step)
+            values["graftwork_mfu"] = rate * flops / self._peak
         self._send(values)
 
     def held_out(self, loss: float) -> None:
@@ -113,10 +116,6 @@ class Telemetry:
         """Let go of the exporter."""
         if self._sink is not None:
             self._sink.close()
-
-    @property
-    def _flops_per_step(self) -> float:
-        return self._plan.tokens_per_step * self._plan.flops_per_token
 
     def _send(self, values: Mapping[str, float]) -> None:
         if self._sink is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,11 +13,13 @@ from graftwork import progress
 from graftwork.errors import RunError
 from graftwork.store.attempts import Attempt
 from graftwork_train.loop.checkpoint import Checkpoint, Checkpoints
+from graftwork_train.loop.constraint import Constrain
 from graftwork_train.loop.determinism import determinism
+from graftwork_train.loop.guard import NOT_FINITE, SPIKE, Verdict
 from graftwork_train.loop.held_out import HeldOut, held_out_loss
-from graftwork_train.loop.masks import Masks
 from graftwork_train.loop.meter import Meter, Point
-from graftwork_train.loop.pieces import share, wholes
+from graftwork_train.loop.parallel.layout import Layout
+from graftwork_train.loop.parallel.network import Network
 from graftwork_train.loop.plan import Plan
 from graftwork_train.loop.prefetch import Prefetch
 from graftwork_train.loop.profiler import Profiler
@@ -29,7 +31,18 @@ from graftwork_train.nn.hf import Tensors
 from graftwork_train.optimizers import build
 from graftwork_train.schedules import rate
 
-MODEL, OPTIMIZER = "model.", "optimizer."
+MODEL, OPTIMIZER, CONSTRAINT = "model.", "optimizer.", "constraint."
+
+
+# By reason, what is told of a bad step, and what helps against it.
+_TOLD = {
+    NOT_FINITE: (
+        "the gradient is not finite",
+        "Lower the schedule's peak, give it a longer warmup, train in fp32, or write "
+        "'on_nan: skip'.",
+    ),
+    SPIKE: ("the loss spikes", "Lower the schedule's peak, or write 'action: skip' in 'spike'."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +52,24 @@ class Trained:
     Attributes:
         weights: By the parameters' names.
         state: The optimizer's tensors.
+        files: Of what the weights were held to, by name.
+        measures: Of that, after the last step.
         curve: Points of training and of held-out loss.
         held_out: At the end; None where nothing is held out, or the training was stopped.
         seconds: Training time over all attempts.
+        counts: Of what went wrong on the way.
         notes: What happened on the way.
         stopped: Whether it was asked to end before its last step.
     """
 
     weights: dict[str, Tensor]
     state: dict[str, Tensor]
+    files: dict[str, Tensors]
+    measures: dict[str, float]
     curve: list[Point]
     held_out: HeldOut | None
     seconds: float
+    counts: dict[str, int]
     notes: list[str]
     stopped: bool = False
 
@@ -72,7 +91,7 @@ class Worker:
     Args:
         plan: The same for all workers.
         model: With its weights; trained in place.
-        masks: Weights to hold at zero, by their names on disk.
+        constrain: Makes what the weights are held to.
         state: The optimizer's tensors to go on with.
         place: This worker's.
     """
@@ -81,46 +100,59 @@ class Worker:
         self,
         plan: Plan,
         model: Decoder,
-        masks: Mapping[str, Tensor] | None,
+        constrain: Constrain,
         state: Mapping[str, Tensor] | None,
         place: Place,
     ) -> None:
+        place = replace(place, tensor=plan.word.parallel.tensor)
         if place.device.type == "cpu":
             torch.set_num_threads(plan.cores)
-        self.plan, self.place, self.model = plan, place, model.to(place.device).train()
+        self.plan, self.place, self.model = plan, place, model.train()
         self.loader = plan.loader()
         self.meter = Meter(plan, place)
         self.telemetry = Telemetry(plan, place)
         gpu = place.device.type == "cuda"
         self.batches = Prefetch(
-            self.loader, rank=place.rank, workers=place.workers, last=plan.steps, pin=gpu
+            self.loader, rank=place.sharer, workers=place.sharers, last=plan.steps, pin=gpu
         )
         recorded = plan.word.profile if place.rank == 0 else None
         self.profiler = Profiler(recorded, plan.traces, plan.workspace.storage, gpu=gpu)
         self.restarts = 0
-        self.checkpoints = Checkpoints(claim(plan, place), plan.identity, place)
+        self.checkpoints = Checkpoints(
+            claim(plan, place), plan.identity, place, plan.word.keep_checkpoints
+        )
         self.stop = StopRequest(plan.scratch, plan.workspace)
-        self.optimizer = build(plan.word.optimizer, dict(model.named_parameters()))
+        if not Layout.of(plan.word.parallel, place.workers).divided:
+            model.to(place.device)
+        self.constraint = constrain(self.model, plan.steps)
+        self.network = Network(self.model, plan.word, place)
+        self.constraint.divide(self.network)
+        self.optimizer = build(plan.word.optimizer, self.network.parameters)
         if state is not None:
             self._take_over(state)
         self._shards = self.loader.new.shards
         saved = self._restore()
         self.step = saved.step if saved else 0
         self.saved = self.step
-        weights_masks = Masks(self.model, masks)
-        weights_masks.on_weights()
+        # Of the last save: seconds that it held training up; and how many were told of.
+        self.blocked, self.told = 0.0, 0
+        self.constraint.on_weights()
         micro = plan.micro
-        if saved and saved.details["workers"] == place.workers:
+        if saved and saved.details["workers"] == place.sharers:
             # Sums in another order give other bits: the attempt before decides.
             micro = saved.details["micro"]
         self.micro = micro
-        self.engine = Engine(self.model, self.optimizer, weights_masks, plan.word, micro, place)
+        self.engine = Engine(self.network, self.optimizer, self.constraint, plan.word, micro, place)
+        if saved:
+            self.engine.guard.resume(saved.details["guard"])
+        elif self.engine.guard.rewinding:
+            self.saved = -1  # there must be something to go back to
 
     def run(self) -> Trained:
         """Train to the end, or until asked to stop.
 
         Raises:
-            RunError: the loss is not finite any more.
+            RunError: a step went wrong, and the word says to stop.
         """
         self.telemetry.begin(self.step, self.restarts)
         try:
@@ -131,6 +163,8 @@ class Worker:
             raise
 
     def _train(self) -> Trained:
+        if self.saved < 0:
+            self._save()
         if not self.step:
             self._measure()
         self.meter.start()
@@ -145,13 +179,21 @@ class Worker:
         if any(all_sum(self.place, float(self.stop.made()))):
             return self._leave()
         self.checkpoints.settle()
+        self._tell_of_checkpoints()
         return self._result(measured)
 
     def _leave(self) -> Trained:
         """Somebody asked: end once this step's checkpoint is in storage."""
         self._save()
         self.checkpoints.settle()
+        self._tell_of_checkpoints()
         return self._result(None, stopped=True)
+
+    def _tell_of_checkpoints(self) -> None:
+        """A checkpoint counts from when it is current, not from when it was begun."""
+        if self.checkpoints.made > self.told:
+            self.told = self.checkpoints.made
+            self.telemetry.checkpoint(self.blocked)
 
     def _advance(self) -> bool:
         """One step; or none and False, if any worker was asked to stop."""
@@ -160,44 +202,79 @@ class Worker:
         batch = self.batches.get(self.step)
         waited = time.perf_counter() - began
         predicted, asked, stored = all_sum(
-            place, batch.predicted, float(self.stop.made()), float(self.checkpoints.stored())
+            place,
+            batch.predicted / place.tensor,
+            float(self.stop.made()),
+            float(self.checkpoints.stored()),
         )
         if stored == place.workers:
             self.checkpoints.complete()
+        self._tell_of_checkpoints()
         if asked:
             return False
         value = rate(word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        self.constraint.before(self.step)
         self.profiler.before(self.step + 1)
-        result = self.engine.step(batch, max(1, round(predicted)), value)
         self.step += 1
+        number = self.step
+        result = self.engine.step(batch, max(1, round(predicted)), value, number)
         self.profiler.after(self.step)
         self.meter.add(result, waited)
         # Looking at a CPU's results costs nothing; looking at a GPU's makes the host wait.
         due = self.step % word.log_every == 0 or self.step == self.plan.steps
         if due or place.device.type == "cpu":
-            self._check_finite()
-        if due:
-            self._report(self.meter.close(self.step, value))
+            self._look()
+        if due and self.step == number:
+            point = self.meter.close(self.step, value)
+            point.update({name: n for name, n in self.engine.guard.counts().items() if n})
+            point.update(self.constraint.measures())
+            self._report(point)
         return True
 
     def _take_over(self, state: Mapping[str, Tensor]) -> None:
         try:
-            self.optimizer.load(state)
+            self.optimizer.load(self.network.parts(state))
         except (KeyError, ValueError) as error:
             raise RunError(
                 f"the optimizer state to go on with does not fit the model: {error}",
                 "Write 'optimizer_state: reset'.",
             ) from error
 
-    def _check_finite(self) -> None:
-        if not self.engine.failed.item():
+    def _look(self) -> None:
+        """Answer a step that has held the training, as the word says."""
+        verdict = self.engine.guard.verdict()
+        if verdict is None:
             return
-        self.telemetry.not_finite()
-        value = rate(self.plan.word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        if verdict.action == "rewind":
+            self._rewind(verdict)
+            return
+        if verdict.reason == NOT_FINITE:
+            self.telemetry.not_finite()
+        value = rate(
+            self.plan.word.schedule, verdict.step, self.plan.steps, self.plan.tokens_per_step
+        )
+        told, remedy = _TOLD[verdict.reason]
         raise RunError(
-            f"the gradient is not finite at step {self.step} of {self.plan.steps}, at a learning "
-            f"rate of {value:.3g}; no weight was updated with it",
-            "Lower the schedule's peak, give it a longer warmup, or train in fp32.",
+            f"{told} at step {verdict.step} of {self.plan.steps}, at a learning rate of "
+            f"{value:.3g}; no weight was updated with it",
+            remedy,
+        )
+
+    def _rewind(self, verdict: Verdict) -> None:
+        """Go on after a bad step with the last checkpoint's weights and moments."""
+        self.checkpoints.settle()
+        saved = self._load()
+        if saved is None:
+            raise RunError(
+                f"step {verdict.step} went wrong, and there is no checkpoint to go back to",
+                "Check the storage, then run again.",
+            )
+        self.engine.guard.release()
+        self.meter.forget(self.step - verdict.step)
+        self.step = verdict.step
+        self.checkpoints.notes.append(
+            f"{_TOLD[verdict.reason][0].capitalize()} at step {verdict.step}: went on after it "
+            f"with the weights of step {saved.step}."
         )
 
     def _report(self, point: Point) -> None:
@@ -216,7 +293,7 @@ class Worker:
     def _measure(self) -> HeldOut | None:
         """Held-out loss now, as a point of the curve."""
         measured = held_out_loss(
-            self.model,
+            self.network.measure,
             self._shards,
             document_mask=self.plan.word.document_mask,
             place=self.place,
@@ -227,7 +304,7 @@ class Worker:
             point: Point = {
                 "step": self.step,
                 "tokens": tokens,
-                "flops": tokens * self.plan.flops_per_token,
+                "flops": self.plan.flops(self.step),
                 "held_out_loss": measured.loss,
             }
             point |= {f"held_out_loss/{name}": loss for name, loss in measured.domains.items()}
@@ -238,21 +315,23 @@ class Worker:
         """Begin a checkpoint, unless this step has one."""
         if self.saved == self.step:
             return
-        self._check_finite()
+        self._look()
         self.saved = self.step
         self.meter.pause()
         began = time.perf_counter()
         details = self.meter.details() | {"restarts": self.restarts}
-        details |= {"micro": self.micro, "workers": self.place.workers}
+        details |= {"micro": self.micro, "workers": self.place.sharers}
+        details |= {"guard": self.engine.guard.details()}
         details |= {"ledger": self.batches.ledger.state(self.step)}
-        mine = share(wholes(self._tensors()), self.place.rank, self.place.workers)
+        mine = self.network.share(self._tensors())
         self.checkpoints.save(self.step, mine, details)
-        self.telemetry.checkpoint(time.perf_counter() - began)
+        self.blocked = time.perf_counter() - began
         self.meter.start()
 
-    def _restore(self) -> Checkpoint | None:
+    def _load(self) -> Checkpoint | None:
+        """Weights, moments and the rest from the newest checkpoint, if there is one."""
         tensors = self._tensors()
-        saved = self.checkpoints.restore(wholes(tensors))
+        saved = self.checkpoints.restore(self.network.pieces(tensors))
         if saved is None:
             return None
         # An optimizer's state may be a copy; where it is its own memory, this does nothing.
@@ -263,6 +342,13 @@ class Worker:
                 if name.startswith(OPTIMIZER)
             }
         )
+        self.constraint.loaded()
+        return saved
+
+    def _restore(self) -> Checkpoint | None:
+        saved = self._load()
+        if saved is None:
+            return None
         self.meter.resume(saved.details)
         self.batches.ledger.resume(saved.details["ledger"])
         self.restarts = saved.details.get("restarts", 0) + 1
@@ -272,18 +358,24 @@ class Worker:
     def _tensors(self) -> Tensors:
         """All that a checkpoint keeps, in place."""
         tensors: Tensors = {
-            MODEL + name: parameter.detach() for name, parameter in self.model.named_parameters()
+            MODEL + name: parameter.detach() for name, parameter in self.network.parameters.items()
         }
+        tensors |= {CONSTRAINT + name: t for name, t in self.constraint.tensors().items()}
         return tensors | {OPTIMIZER + name: t for name, t in self.optimizer.state().items()}
 
     def _result(self, held_out: HeldOut | None, *, stopped: bool = False) -> Trained:
         self.telemetry.close()
+        files, measures = dict(self.constraint.files()), self.constraint.measures()
+        weights = self.constraint.release(self.network.gather(self.network.parameters))
         return Trained(
-            weights={name: p.detach().cpu() for name, p in self.model.named_parameters()},
-            state={name: tensor.cpu() for name, tensor in self.optimizer.state().items()},
+            files=files,
+            measures=measures,
+            weights=weights,
+            state=self.network.gather(self.optimizer.state()),
             curve=self.meter.points,
             held_out=held_out,
             seconds=self.meter.seconds,
+            counts=self.engine.guard.counts() | {"failed_checkpoints": self.checkpoints.failed},
             notes=[*self.checkpoints.notes, *self.profiler.notes],
             stopped=stopped,
         )

@@ -1,58 +1,94 @@
-"""The verb of sparsity: `draw_masks(method, shapes, seed)`; and masks as a file.
+"""The verb of sparsity: `constrain(method, model, …)`; and what a sparse model leaves behind.
 
-A mask is a boolean array for one weight, by its name on disk: True where the weight is trained,
-False where it is held at zero.
+Beside a sparse model lies a file of what its weights are held to: masks, or factors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from graftwork.errors import RunError
 from graftwork.spec.sparsity import Sparsity
-from graftwork_train.tensorfile import Made, Shape, Stored, read_header
+from graftwork_train.loop.constraint import Constraint
+from graftwork_train.loop.masks import MASKS, match
+from graftwork_train.nn import Decoder
+from graftwork_train.nn.hf import Tensors, from_disk, load_tensors
 
-MASKS = "masks.safetensors"
+__all__ = [
+    "FACTORS", "FORMS", "MASKS", "Earlier", "constrain", "generator", "linear_weights", "masks_of",
+    "read_form",
+]  # fmt: skip
 
-Mask = NDArray[np.bool_]
-Masks = Mapping[str, Made | Stored]
+FACTORS = "factors.safetensors"
+FORMS = (MASKS, FACTORS)
+_LINEAR = re.compile(
+    r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight"
+)
+
+Earlier = Mapping[str, Tensors]
+"""The files that a sparse model left behind, by name; empty for a dense one."""
 
 
 @singledispatch
-def draw_masks(method: Sparsity, shapes: Mapping[str, Shape], seed: int) -> Masks:
-    """A mask for every weight that the method makes sparse, drawn when it is written.
+def constrain(
+    method: Sparsity, model: Decoder, steps: int, *, seed: int, earlier: Earlier
+) -> Constraint:
+    """What the method holds the model's weights to.
 
     Args:
         method: The word.
-        shapes: The model's tensors, by their names on disk.
-        seed: Of the draw.
-    """
-    raise TypeError(f"nothing masks by {type(method).__name__}; is it imported in sparsity?")
-
-
-def read_masks(folder: Path, shapes: Mapping[str, Shape]) -> dict[str, Stored]:
-    """The masks beside a model; `values()` of each gives the array.
+        model: On its device; its layers may be replaced until the constraint is released.
+        steps: Optimizer steps of the whole training.
+        seed: Of all that is drawn.
+        earlier: What the model that training begins with was held to, by the same method.
 
     Raises:
-        RunError: there are none, or they are not this model's.
+        RunError: `earlier` does not fit the model or the method.
     """
-    path = folder / MASKS
-    if not path.is_file():
+    raise TypeError(f"nothing constrains by {type(method).__name__}; is it imported in sparsity?")
+
+
+def linear_weights(model: Decoder) -> Iterator[tuple[str, Tensor]]:
+    """The weights of the linear layers of attention and feed-forward, by the parameters' names."""
+    for name, parameter in model.named_parameters():
+        if _LINEAR.fullmatch(name):
+            yield name, parameter
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """Chance for one weight: its name enters, so that it does not depend on the others."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+def read_form(folder: Path) -> Earlier:
+    """What the model in a folder is held to; nothing for a dense one.
+
+    Raises:
+        CorruptArtifactError: a file cannot be read.
+    """
+    return {name: load_tensors(folder / name) for name in FORMS if (folder / name).is_file()}
+
+
+def masks_of(model: Decoder, earlier: Earlier) -> Tensors:
+    """The masks that a sparse model left behind, by the parameters' names.
+
+    Raises:
+        RunError: they are not this model's.
+    """
+    try:
+        masks = from_disk(earlier.get(MASKS, {}), model.architecture)
+    except (KeyError, RuntimeError) as error:
         raise RunError(
-            f"{folder} has no {MASKS}, so the model is dense already",
-            "Name a stage in 'from' that trains with a mask (sparsify).",
-        )
-    masks = read_header(path)
-    for name, mask in masks.items():
-        if mask.dtype != "BOOL" or shapes.get(name) != mask.shape:
-            raise RunError(
-                f"{path}: the mask of {name} is {mask.dtype} {mask.shape}, "
-                f"and the model's tensor is {shapes.get(name)}",
-                "Build the sparse model again.",
-            )
+            f"the masks are not this model's: {error}",
+            "Take masks and weights of one and the same model.",
+        ) from error
+    match(model, masks)
     return masks

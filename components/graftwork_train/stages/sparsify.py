@@ -1,95 +1,109 @@
-"""`sparsify`: train with masks on the weights: from scratch, from a dense model, or on."""
+"""`sparsify`: train with weights held to a sparse form: from scratch, from a dense model, or on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
-from torch import Tensor
+import torch
 
 from graftwork.errors import RunError
+from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import Sparsify
 from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Outcome
-from graftwork_train.layout import layout
 from graftwork_train.loop.fit import fit
 from graftwork_train.loop.plan import Start
-from graftwork_train.masked import as_tensors, count_escaped, count_held
 from graftwork_train.nn import Decoder, load_model
-from graftwork_train.nn.hf import hf_config, load_card, load_tensors, save_tensors
-from graftwork_train.sparsity import MASKS, draw_masks, read_masks
+from graftwork_train.nn.hf import load_card
+from graftwork_train.sparsity import FACTORS, MASKS, constrain, masks_of, read_form
+from graftwork_train.sparsity.base import Earlier
 from graftwork_train.stages.base import perform
 from graftwork_train.summary import extend_summary
 
 
 @perform.register
 def sparsify(body: Sparsify, job: Job) -> Outcome:
-    """Draw masks from the step's seed, train under them, and keep them beside the model.
+    """Train under the method's constraint, and keep what the weights are held to beside the model.
+
+    A model that is sparse already goes on with its own masks or factors.
 
     Raises:
-        RunError: the model was trained under other masks, or as `fit`.
+        RunError: the model is held to something else than the method asks for; or as `fit`.
     """
-    model, start = _begin(body, job)
-    shapes = layout(hf_config(model.architecture, model.vocab, model.context))
-    tensors = as_tensors(draw_masks(body.method, shapes, job.step.seed))
-    _check_earlier(body, job, tensors)
-    outcome = fit(job, body, model, start=start, masks=tensors)
-    save_tensors(job.out / MASKS, tensors)
-    masks = read_masks(job.out, shapes)
-    escaped = count_escaped(job.out, masks)
+    model, start, earlier = _begin(body, job)
+    context = job.step.work.context if job.step.work else model.context
+    cost = partial(
+        body.method.cost, model.architecture, model.vocab, context,
+        before=body.method.density if earlier else 1.0,
+    )  # fmt: skip
+    held = partial(constrain, body.method, seed=job.step.seed, earlier=earlier)
+    outcome = fit(job, body, model, start=start, constrain=held, cost=cost)
+    escaped = _escaped(model, read_form(job.out))
     if escaped:
         raise RunError(
             f"{escaped} masked weights are not zero after training",
             "This is a fault of graftwork; please report it with the spec.",
         )
-    return _account(job, model, count_held(masks), outcome)
+    return _account(body, job, model, outcome)
 
 
-def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start]:
+def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start, Earlier]:
     if body.model is not None:
         shards = TokenShards.open(job.artifact("data").tokens)
         model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
-        return model, Start()
+        return model, Start(), {}
     folder = job.artifact("from").path
-    return load_model(folder), Start(load_card(folder).cursor)
+    earlier = read_form(folder)
+    _check_form(body, earlier)
+    return load_model(folder), Start(load_card(folder).cursor), earlier
 
 
-def _check_earlier(body: Sparsify, job: Job, drawn: Mapping[str, Tensor]) -> None:
-    """A sparse model is trained on under its own masks; the same seed draws the same ones."""
-    if body.from_ is None:
-        return
-    folder = job.artifact("from").path
-    if not (folder / MASKS).is_file():
-        return
-    earlier = load_tensors(folder / MASKS)
-    if set(earlier) != set(drawn) or any(not earlier[n].equal(drawn[n]) for n in drawn):
+def _check_form(body: Sparsify, earlier: Earlier) -> None:
+    """Factors are gone on with by the method that made them, and by no other."""
+    factored = isinstance(body.method, SlTrain)
+    if (factored and FACTORS not in earlier) or (not factored and FACTORS in earlier):
+        what = "is held to factors" if FACTORS in earlier else "has no factors"
         raise RunError(
-            f"{folder} is a sparse model with other masks than this stage draws",
-            "Give this stage the same method and sparsity, or put a densify stage before it.",
+            f"{body.method.name} cannot go on with the model in 'from', which {what}",
+            "Give both stages one method, put a densify stage in between, or train from scratch "
+            "with 'model'.",
         )
 
 
-def _account(job: Job, model: Decoder, held: int, outcome: Outcome) -> Outcome:
-    linear, total = model.architecture.linear_parameters(), model.parameter_count()
+def _escaped(model: Decoder, form: Earlier) -> int:
+    """Masked weights that are not exactly zero."""
+    masks = masks_of(model, form) if MASKS in form else {}
+    return sum(
+        int(torch.count_nonzero(model.get_parameter(name).detach()[~mask]))
+        for name, mask in masks.items()
+    )
+
+
+def _account(body: Sparsify, job: Job, model: Decoder, outcome: Outcome) -> Outcome:
+    measured, total = outcome.metrics, model.parameter_count()
     context = job.step.work.context if job.step.work else model.context
     dense = model.architecture.flops_per_token(model.vocab, context)
-    cost = outcome.flops / outcome.tokens
-    rows = [
-        ["weights held at zero", format_number(held)],
-        ["of the blocks' linear weights", f"{held / linear:.1%}"],
-        ["of all parameters", f"{held / total:.1%}"],
-        [
-            "training FLOPs a token, masked weights not counted",
-            format_number(cost),
-        ],
-        ["the same for the dense model", format_number(dense)],
-    ]
-    note = (
-        "FLOPs count unmasked weights only. This machine multiplies with the zeros as well, so the "
-        "saving is one of hardware that can skip them."
-    )
+    held = measured["masked_parameters"]
+    if isinstance(body.method, SlTrain):
+        rows = [["parameters trained", format_number(measured["average_parameters"])]]
+        rows += [["of the whole model's", f"{measured['average_parameters'] / total:.1%}"]]
+        note = (
+            "FLOPs count the products with whole weights, and the making of those once a step. "
+            "The weights are stored multiplied out."
+        )
+    else:
+        rows = [["weights held at zero", format_number(held)]]
+        rows += [["of the weights that may be", f"{1 - measured['density']:.1%}"]]
+        rows += [["of all parameters", f"{held / total:.1%}"]]
+        rows += [["parameters, mean over steps", format_number(measured["average_parameters"])]]
+        note = (
+            "FLOPs count unmasked weights only. This machine multiplies with the zeros as well, so "
+            "the saving is one of hardware that can skip them."
+        )
+    rows += [["training FLOPs a token", format_number(outcome.flops / outcome.tokens)]]
+    rows += [["the same for the dense model", format_number(dense)]]
     table = {"title": "Sparsity", "columns": ["", ""], "rows": rows}
     extend_summary(job.out, tables=[table], notes=[note])
-    measured = {"density": 1 - held / linear, "masked_parameters": float(held)}
-    return replace(outcome, metrics={**outcome.metrics, **measured}, notes=(*outcome.notes, note))
+    return replace(outcome, notes=(*outcome.notes, note))

@@ -5,10 +5,13 @@ All by arithmetic on the spec, once a stage: every seed of a stage does the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 
 from graftwork.errors import Problem, SpecError, Where
+from graftwork.spec.cost import Cost
 from graftwork.spec.graph import (
     architectures,
     edges,
@@ -17,11 +20,15 @@ from graftwork.spec.graph import (
     topological_order,
     vocabulary,
 )
+from graftwork.spec.growth import GLearn
 from graftwork.spec.model import Architecture
-from graftwork.spec.stages import Densify, Prepare, Sparsify, StageBody, Training
+from graftwork.spec.stages import Grow, Prepare, Sparsify, StageBody, Training
 from graftwork.spec.workflow import Workflow
 from graftwork.step import StepWork
 from graftwork.units import format_number
+
+# Rounds in which a budget in FLOPs becomes steps; what is left after them is less than a step.
+_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +36,15 @@ class Model:
     """The model that a stage makes.
 
     Attributes:
-        density: Share of the blocks' linear weights that a mask keeps; 1 where there is none.
+        maskable: Weights that masks may hold at zero.
+        density: Share of them that is kept in the end; 1 where there is no mask.
     """
 
     architecture: Architecture
     vocab: int
     context: int
+    maskable: int = 0
     density: float = 1.0
-
-    @property
-    def flops_per_token(self) -> float:
-        """Training FLOPs of one token."""
-        return self.architecture.flops_per_token(self.vocab, self.context, density=self.density)
 
     @property
     def parameters(self) -> int:
@@ -50,7 +54,23 @@ class Model:
     @property
     def active_parameters(self) -> int:
         """Parameters that one token meets: experts it is not sent to and masked ones left out."""
-        return self.architecture.active_parameters(self.vocab, density=self.density)
+        held = round((1.0 - self.density) * self.maskable)
+        return self.architecture.active_parameters(self.vocab) - held
+
+    def cost(self, body: Training, steps: int, before: float = 1.0) -> Cost:
+        """What it costs to train it for `steps` optimizer steps.
+
+        Args:
+            body: The stage that does.
+            steps: How many.
+            before: Density of the model that the stage begins with.
+
+        Raises:
+            ValueError: the steps are too few for the stage's method.
+        """
+        if isinstance(body, Sparsify):
+            return body.method.cost(self.architecture, self.vocab, self.context, steps, before)
+        return Cost(self.architecture.flops_per_token(self.vocab, self.context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +90,12 @@ def models(workflow: Workflow) -> dict[str, Model]:
         prepare = workflow.stages[data].body
         if not isinstance(prepare, Prepare):
             raise AssertionError(f"{data!r} makes tokens and is no prepare stage")
-        density = _density(workflow.stages[name].body, found)
-        found[name] = Model(architecture, vocabulary(workflow, data), prepare.context, density)
+        body, vocab = workflow.stages[name].body, vocabulary(workflow, data)
+        maskable, density = 0, 1.0
+        if isinstance(body, Sparsify):
+            maskable, density = body.method.maskable(architecture, vocab), body.method.density
+        found[name] = Model(architecture, vocab, prepare.context, maskable, density)
     return found
-
-
-def _density(body: StageBody, known: dict[str, Model]) -> float:
-    """A mask stays until a stage lifts it."""
-    if isinstance(body, Sparsify):
-        return 1.0 - body.method.sparsity
-    source = source_of(body)
-    return 1.0 if source is None or isinstance(body, Densify) else known[source].density
 
 
 def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
@@ -96,12 +111,18 @@ def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
     for name in topological_order(workflow):
         body = workflow.stages[name].body
         if not isinstance(body, Training):
-            found[name] = Work()
+            found[name] = _lesson(workflow, body, made.get(name))
             continue
         try:
-            found[name] = _train(body, made[name], name, found, ancestors)
+            source = source_of(body)
+            before = made[source].density if source else 1.0
+            cost = partial(made[name].cost, body, before=before)
+            found[name] = _train(body, made[name], name, cost, found, ancestors)
         except ValueError as error:
             what, _, remedy = str(error).partition("\n")
+            if not remedy:
+                what, _, remedy = what.partition("; ")
+                remedy = f"{remedy[:1].upper()}{remedy[1:]}." if remedy else ""
             problems.append(Problem(Where(key=f"stages.{name}.{body.kind}.budget"), what, remedy))
             found[name] = Work(tokens=None, flops=None)
     if problems:
@@ -109,10 +130,23 @@ def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
     return found
 
 
+def _lesson(workflow: Workflow, body: StageBody, model: Model | None) -> Work:
+    """What a method of growth costs that learns how to grow; nothing for all others."""
+    if model is None or not isinstance(body, Grow) or not isinstance(body.method, GLearn):
+        return Work()
+    prepare = workflow.stages[body.method.data].body
+    if not isinstance(prepare, Prepare):
+        raise AssertionError(f"{body.method.data!r} makes tokens and is no prepare stage")
+    tokens = body.method.steps * body.method.batch * prepare.context
+    each = model.architecture.flops_per_token(model.vocab, prepare.context)
+    return Work(None, tokens, tokens * each)
+
+
 def _train(
     body: Training,
     model: Model,
     name: str,
+    cost: Callable[[int], Cost],
     known: dict[str, Work],
     ancestors: dict[str, frozenset[str]],
 ) -> Work:
@@ -123,16 +157,30 @@ def _train(
         step = StepWork(epochs=budget.amount, sequences=sequences, context=model.context)
         return Work(step, None, None)
     if budget.unit == "flops_of":
-        flops = _flops_left(name, budget.of, known, ancestors)
-        steps = flops / (model.flops_per_token * batch)
+        steps = _affordable(model, _flops_left(name, budget.of, known, ancestors), batch, cost)
     elif budget.unit == "flops":
-        steps = budget.amount / (model.flops_per_token * batch)
+        steps = _affordable(model, budget.amount, batch, cost)
     else:
         steps = budget.amount if budget.unit == "steps" else budget.amount / batch
     whole = max(1, round(steps))
     tokens = whole * batch
     step = StepWork(steps=whole, sequences=sequences, context=model.context)
-    return Work(step, tokens, tokens * model.flops_per_token)
+    return Work(step, tokens, cost(whole).flops(whole, batch))
+
+
+def _affordable(model: Model, flops: float, batch: int, cost: Callable[[int], Cost]) -> float:
+    """Optimizer steps that so many FLOPs pay for.
+
+    What a step costs on average may itself depend on how many there are, a little.
+
+    Raises:
+        ValueError: they are too few for the stage's method.
+    """
+    steps = flops / (batch * model.architecture.flops_per_token(model.vocab, model.context))
+    for _ in range(_ROUNDS):
+        whole = max(1, round(steps))
+        steps = flops / (cost(whole).flops(whole, batch) / whole)
+    return steps
 
 
 def _flops_left(
