@@ -15,14 +15,15 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from graftwork.spec import growth, optimizer, schedule, selection, sparsity, upcycling
+from graftwork.spec import growth, merging, optimizer, schedule, selection, sparsity, upcycling
 from graftwork.spec.base import EXECUTION, Method, Reference
-from graftwork.spec.data import Corpus
+from graftwork.spec.data import Corpus, Tokenizer
 from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
-from graftwork.spec.resources import Execution, Pool, Storage, Toleration
+from graftwork.spec.placement import Affinity, Head, NodeLabel, Spot, Toleration
+from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.schema import Generator
-from graftwork.spec.stages import KINDS, Replay, Tokenizer
+from graftwork.spec.stages import KINDS, Replay
 from graftwork.spec.workflow import Metadata, Stage, Workflow
 
 PAGE = Path(__file__).with_name("language.md")
@@ -48,9 +49,14 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Growth", "Methods of `grow`.", words(growth.Growth)),
     ("Upcycling", "Methods of `upcycle`.", words(upcycling.Upcycling)),
     ("Sparsity", "Methods of `sparsify`.", words(sparsity.Sparsity)),
+    ("Merging", "Methods of `merge`.", words(merging.Merging)),
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
-    ("Where and how it runs", "", [Pool, Toleration, Storage, Execution]),
+    (
+        "Where and how it runs",
+        "",
+        [Pool, Toleration, Affinity, NodeLabel, Spot, Head, Storage, Execution],
+    ),
 ]
 
 

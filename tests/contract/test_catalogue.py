@@ -20,7 +20,8 @@ from graftwork.spec.stages import KINDS
 FAMILIES = {
     "growth": ("graftwork.spec.growth", "Growth", "graftwork_train.growth", "grow"),
     "upcycling": ("graftwork.spec.upcycling", "Upcycling", "graftwork_train.upcycling", "upcycle"),
-    "sparsity": ("graftwork.spec.sparsity", "Sparsity", "graftwork_train.sparsity", "draw_masks"),
+    "sparsity": ("graftwork.spec.sparsity", "Sparsity", "graftwork_train.sparsity", "constrain"),
+    "merging": ("graftwork.spec.merging", "Merging", "graftwork_train.merging", "merge"),
     "selection": ("graftwork.spec.selection", "Selection", "graftwork_train.selection", "select"),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, get_args
 
-from graftwork.spec import growth, optimizer, schedule, selection, sparsity, upcycling
+from graftwork.spec import growth, merging, optimizer, schedule, selection, sparsity, upcycling
 from graftwork.spec.base import Method
 
 CONTRACTS = {
@@ -23,6 +23,7 @@ def methods() -> dict[str, type[Method]]:
         growth.Growth,
         upcycling.Upcycling,
         sparsity.Sparsity,
+        merging.Merging,
         selection.Selection,
         schedule.Schedule,
         optimizer.Optimizer,

@@ -10,16 +10,28 @@ from collections.abc import Iterator
 from graftwork.errors import Problem
 from graftwork.spec.base import Path
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
-from graftwork.spec.graph import architecture_of, source_of, tokenizer_stage, tokens_of
+from graftwork.spec.division import parallel_problems
+from graftwork.spec.family import check_expressible
+from graftwork.spec.fitting import model_problems
+from graftwork.spec.graph import (
+    architecture_of,
+    source_of,
+    sources_of,
+    tokenizer_stage,
+    tokens_of,
+)
+from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
+from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
     Continue,
     Densify,
     Evaluate,
     Grow,
+    Merge,
     Prepare,
     Sparsify,
     StageBody,
@@ -67,18 +79,27 @@ class _Chain:
         source = body.from_ if isinstance(body, Evaluate) else source_of(body)
         if body.product == "model":
             yield from self._architecture(name, body)
-        if source is not None:
-            yield from self._mask(body, source)
+        if isinstance(body, Sparsify | Densify):
+            yield from self._sparse(body, source)
+        for role, other in _sources(body):
+            yield from self._form(body, role, other)
+        if isinstance(body, Merge):
+            yield from self._merged(name, body)
         if isinstance(body, Training):
             pool = self.workflow.pools.get(body.pool) if body.pool else None
-            yield from work_problems(body, self._prepare(body.data).context, pool)
+            yield from parallel_problems(body, self.architectures.get(name), pool)
+            context = self._prepare(body.data).context
+            yield from model_problems(body, self.architectures.get(name), context)
+            yield from work_problems(body, context, pool)
         if isinstance(body, Training | Evaluate) and source is not None:
-            yield from self._tokens(name, body, source)
+            yield from self._tokens(name, body.data, source, ("data",))
+        if isinstance(body, Grow) and isinstance(body.method, GLearn | Gbnn):
+            yield from self._tokens(name, body.method.data, body.from_, ("method", "data"))
         if isinstance(body, Continue):
             yield from self._continued(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
-        self._note_context(name, body, source)
+        self._note_context(name, body)
 
     def _body(self, name: str) -> StageBody:
         return self.workflow.stages[name].body
@@ -98,50 +119,87 @@ class _Chain:
             # The source's own architecture is impossible, which has been reported there.
             return
 
-    def _note_context(self, name: str, body: StageBody, source: str | None) -> None:
-        if source is not None and source in self.contexts:
-            self.contexts[name] = self.contexts[source]
+    def _note_context(self, name: str, body: StageBody) -> None:
+        known = [self.contexts[source] for source in sources_of(body) if source in self.contexts]
+        if known:
+            self.contexts[name] = min(known)
         elif isinstance(body, Training):
             self.contexts[name] = self._prepare(body.data).context
 
-    def _mask(self, body: StageBody, source: str) -> Found:
-        """Who may take a model with a mask, and who needs one."""
-        before = self._body(source)
-        if isinstance(body, Densify) and not isinstance(before, Sparsify):
+    def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
+        """Who needs a sparse model, and which one."""
+        before = self._body(source) if source else None
+        if isinstance(body, Densify) and before and not isinstance(before, Sparsify):
             sparse = [n for n, s in self.workflow.stages.items() if isinstance(s.body, Sparsify)]
             listed = f"name one of: {', '.join(sparse)}" if sparse else "add a sparsify stage"
             yield ("from",), f"{source!r} is a {before.kind} stage and has no mask; {listed}"
-        if not isinstance(before, Sparsify):
+        if not isinstance(body, Sparsify) or before is None:
             return
-        if isinstance(body, Grow | Upcycle | Continue):
-            verb = {"continue": "train it on"}.get(body.kind, f"{body.kind} it")
-            yield (
-                ("from",),
-                f"{source!r} is a sparse model, and to {verb} would lose its mask; "
-                f"put a densify stage in between",
-            )
-        elif isinstance(body, Sparsify) and body.method != before.method:
+        if isinstance(before, Sparsify) and body.method != before.method:
             yield (
                 ("method",),
-                f"{source!r} is sparse by another mask; "
+                f"{source!r} is sparse by another method or other parameters; "
                 f"give both stages one method, or put a densify stage in between",
             )
+        elif isinstance(body.method, SlTrain) and not isinstance(before, Sparsify):
+            yield (
+                ("from",),
+                f"{source!r} is a {before.kind} stage, and sltrain factors no trained weights: it "
+                f"begins from scratch, or goes on with its own factors; "
+                f"give 'model' in place of 'from'",
+            )
 
-    def _tokens(self, name: str, body: Training | Evaluate, source: str) -> Found:
+    def _form(self, body: StageBody, role: Path, source: str) -> Found:
+        """Who may not take a sparse model."""
+        if not isinstance(body, Grow | Upcycle | Continue | Merge):
+            return
+        if isinstance(self._body(source), Sparsify):
+            verb = {"continue": "train it on"}.get(body.kind, f"{body.kind} it")
+            yield (
+                role,
+                f"{source!r} is a sparse model, and to {verb} would lose its mask or factors; "
+                f"put a densify stage in between",
+            )
+
+    def _merged(self, name: str, body: Merge) -> Found:
+        """Models to merge have one shape and one tokenizer."""
+        (_, first), *others = _sources(body)
+        if first in self.architectures:
+            try:
+                check_expressible(self.architectures[first], "merge")
+            except ValueError as error:
+                yield ("from",), str(error)
+        for role, other in others:
+            shapes = [self.architectures.get(source) for source in (first, other)]
+            if None not in shapes and shapes[0] != shapes[1]:
+                yield (
+                    role,
+                    f"{other!r} has another architecture than {first!r}: "
+                    f"{_unlike(*shapes)}; merge models of one shape",
+                )
+            if self.suspect & {first, other}:
+                self.suspect.add(name)
+                continue
+            difference = self._difference(*(tokens_of(self.workflow, s) for s in (first, other)))
+            if difference:
+                self.suspect.add(name)
+                yield role, f"{other!r} knows other tokens than {first!r}: {difference}"
+
+    def _tokens(self, name: str, data: str, source: str, key: Path) -> Found:
         """A model reads only tokens of its own tokenizer, in sequences of its own length."""
         if source in self.suspect:
             self.suspect.add(name)
             return
         known = tokens_of(self.workflow, source)
-        difference = self._difference(known, body.data)
+        difference = self._difference(known, data)
         if difference:
             self.suspect.add(name)
-            yield ("data",), f"the model {source!r} was trained on {known!r}: {difference}"
-        context, longest = self._prepare(body.data).context, self.contexts.get(source)
+            yield key, f"the model {source!r} was trained on {known!r}: {difference}"
+        context, longest = self._prepare(data).context, self.contexts.get(source)
         if longest is not None and context > longest:
             yield (
-                ("data",),
-                f"sequences of {body.data!r} have {context} tokens, and the model {source!r} was "
+                key,
+                f"sequences of {data!r} have {context} tokens, and the model {source!r} was "
                 f"made for {longest}; prepare them with a context of at most {longest}",
             )
 
@@ -226,6 +284,25 @@ class _Chain:
                 f"the arms report {body.metric} on different held-out text: {listed}; evaluate all "
                 f"on one prepare stage's tokens and compare the evaluations",
             )
+
+
+def _sources(body: StageBody) -> Iterator[tuple[Path, str]]:
+    """The models that a stage starts from, each with the place of its name."""
+    if not isinstance(body, Merge):
+        yield from ((("from",), source) for source in sources_of(body))
+        return
+    yield from ((("from", index), source) for index, source in enumerate(body.from_))
+    if body.base:
+        yield ("base",), body.base
+
+
+def _unlike(one: Architecture | None, other: Architecture | None) -> str:
+    """The first sizes in which two architectures differ."""
+    if one is None or other is None:
+        raise AssertionError("both are known")
+    pairs = ((key, getattr(one, key), getattr(other, key)) for key in type(one).model_fields)
+    told = [f"{key} {theirs} against {ours}" for key, ours, theirs in pairs if ours != theirs]
+    return ", ".join(told[:2])
 
 
 def _words(tokenizer: ByteTokenizer | TrainedBpe | TokenizerFile | TokenizerFrom) -> str:

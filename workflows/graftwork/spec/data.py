@@ -1,10 +1,10 @@
-"""Corpora: where text comes from."""
+"""Corpora: where text comes from; and tokenizers: what it is cut into tokens by."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from graftwork.spec.base import EXECUTION, Strict, TokensRef
 from graftwork.units import Bytes, Share
@@ -145,3 +145,31 @@ class TokenizerFrom(Strict):
 
     from_: TokensRef = Field(alias="from")
     """The prepare stage whose tokenizer is used; `graph.vocabulary` gives its size."""
+
+
+def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type
+    if value == "bytes" or isinstance(value, ByteTokenizer):
+        return "bytes"
+    has = value.__contains__ if isinstance(value, dict) else lambda key: hasattr(value, key)
+    if has("train"):
+        return "bpe"
+    if has("from") or has("from_"):
+        return "from"
+    return "file" if has("file") else "bytes"
+
+
+def _bytes_by_name(value: object) -> object:
+    return {"name": "bytes"} if value == "bytes" else value
+
+
+Tokenizer = Annotated[
+    Annotated[
+        ByteTokenizer,
+        BeforeValidator(_bytes_by_name, json_schema_input_type=Literal["bytes"] | ByteTokenizer),
+        Tag("bytes"),
+    ]
+    | Annotated[TrainedBpe, Tag("bpe")]
+    | Annotated[TokenizerFile, Tag("file")]
+    | Annotated[TokenizerFrom, Tag("from")],
+    Discriminator(_tokenizer_tag),
+]

@@ -14,6 +14,7 @@ from graftwork.spec.workflow import Workflow
 
 _TRAINING = (
     "loss", "loss/<domain>", "start_loss", "train_loss", "parameters", "tokens_per_second", "steps",
+    "bad_steps/<reason>", "rewinds", "failed_checkpoints",
 )  # fmt: skip
 
 MEASURED: dict[str, tuple[str, ...]] = {
@@ -21,20 +22,21 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "prepare": (
         "tokens", "tokens/<domain>", "documents", "sequences", "held_out_tokens",
         "held_out_tokens/<domain>", "held_out_documents", "held_out_sequences", "bytes_per_token",
-        "utilisation", "documents_cut", "broken/<reason>",
+        "utilisation", "documents_cut", "tokens_cropped", "broken/<reason>",
     ),
     "train": _TRAINING,
     "grow": ("parameters", "parameters_before"),
     "upcycle": ("parameters", "parameters_before"),
     "continue": _TRAINING,
-    "sparsify": (*_TRAINING, "density", "masked_parameters"),
+    "sparsify": (*_TRAINING, "density", "masked_parameters", "average_parameters"),
     "densify": (*_TRAINING, "revived"),
+    "merge": ("parameters", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters"),
     "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>"),
 }  # fmt: skip
 """What a stage of each kind measures; `<domain>` and the like stand for any name."""
 
-METHODS_ADD = frozenset({"select", "grow", "upcycle", "sparsify"})
+METHODS_ADD = frozenset({"select", "grow", "upcycle", "sparsify", "merge"})
 """Kinds whose methods measure more, under names of their own."""
 
 

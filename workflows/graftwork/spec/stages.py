@@ -6,9 +6,9 @@ A stage is a component of the pipeline; a method is its parameter.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from graftwork.spec.base import (
     AS_TUPLE,
@@ -20,12 +20,15 @@ from graftwork.spec.base import (
     Strict,
     TokensRef,
 )
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
+from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.growth import Growth
+from graftwork.spec.merging import Merging, check_models
 from graftwork.spec.mixture import Mixture
 from graftwork.spec.model import Architecture
 from graftwork.spec.optimizer import AdamW, Optimizer
+from graftwork.spec.parallel import Parallel
 from graftwork.spec.profile import Profile
+from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.schedule import Cosine, Schedule
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
@@ -102,34 +105,6 @@ class Select(StageBody):
     """How documents are chosen."""
 
 
-def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type
-    if value == "bytes" or isinstance(value, ByteTokenizer):
-        return "bytes"
-    has = value.__contains__ if isinstance(value, dict) else lambda key: hasattr(value, key)
-    if has("train"):
-        return "bpe"
-    if has("from") or has("from_"):
-        return "from"
-    return "file" if has("file") else "bytes"
-
-
-def _bytes_by_name(value: object) -> object:
-    return {"name": "bytes"} if value == "bytes" else value
-
-
-Tokenizer = Annotated[
-    Annotated[
-        ByteTokenizer,
-        BeforeValidator(_bytes_by_name, json_schema_input_type=Literal["bytes"] | ByteTokenizer),
-        Tag("bytes"),
-    ]
-    | Annotated[TrainedBpe, Tag("bpe")]
-    | Annotated[TokenizerFile, Tag("file")]
-    | Annotated[TokenizerFrom, Tag("from")],
-    Discriminator(_tokenizer_tag),
-]
-
-
 class Prepare(StageBody):
     """Turn documents into shards of tokens, packed to the context, with a held-out part."""
 
@@ -197,19 +172,34 @@ class Training(StageBody):
     """Largest norm of the gradient; longer ones are scaled down."""
     z_loss: float = Field(default=0.0, ge=0)
     """Weight of the squared log-sum-exp of the logits, which keeps them small; 1e-4 is usual."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of forward and backward; weights and moments stay fp32."""
+    precision: Literal["fp32", "bf16", "fp8"] = "fp32"
+    """Arithmetic of forward and backward; weights and moments stay fp32. `fp8`: bf16, with the
+    matrix products of attention and feed-forward in fp8; it needs torchao, and GPUs that multiply
+    in fp8. Experts stay in bf16."""
     document_mask: bool = True
     """No attention across the border of two documents."""
     mixture: Mixture | None = None
     """Share of each domain in the new sequences: `{prose: 70%, code: 30%}`, or a list of phases,
     each `{at: 60%, weights: {prose: 50%, code: 50%}}`. Default: by the domains' sizes."""
+    on_nan: OnBadStep = "stop"
+    """A step whose gradient is not finite updates nothing. `stop` fails the stage, `skip` goes on
+    with the next batch, `rewind` goes on with it from the last checkpoint's weights."""
+    spike: Spike | None = None
+    """What to do about spikes of the loss: `{factor: 2, window: 64, action: skip}`. Default:
+    nothing."""
     micro_batch: Annotated[int | None, EXECUTION, Field(default=None, ge=1)] = None
     """Sequences a worker holds at once; more are accumulated. Default: as many as fit."""
+    parallel: Annotated[Parallel, EXECUTION] = Parallel()
+    """How weights and work are divided among the pool's workers."""
+    activation_checkpointing: Annotated[Literal["none", "full", "selective"], EXECUTION] = "none"
+    """What blocks keep for the backward pass: everything; their inputs alone (`full`), the rest
+    being calculated again; or also the results of attention and matrix products (`selective`)."""
     compile: Annotated[bool, EXECUTION] = False
     """Compile the blocks with torch.compile."""
     checkpoint_every: Annotated[int, EXECUTION, Field(ge=1)] = 1000
     """Optimizer steps between checkpoints."""
+    keep_checkpoints: Annotated[int, EXECUTION, Field(ge=1)] = 2
+    """Checkpoints that are kept while the stage runs; the older ones replace a damaged newest."""
     log_every: Annotated[int, EXECUTION, Field(ge=1)] = 10
     """Optimizer steps between points of the loss curve."""
     deterministic: Annotated[bool, EXECUTION] = False
@@ -267,7 +257,7 @@ class Continue(Training):
 
 
 class Sparsify(Training):
-    """Train a model with a mask on its weights: from scratch, from a dense model, or on."""
+    """Train a model with its weights held to a sparse form: from scratch, from a model, or on."""
 
     kind: ClassVar[str] = "sparsify"
 
@@ -289,12 +279,39 @@ class Sparsify(Training):
 
 
 class Densify(Training):
-    """Lift a sparse model's mask and train all weights."""
+    """Free a sparse model's weights from their form and train all of them."""
 
     kind: ClassVar[str] = "densify"
 
     from_: ModelRef = Field(alias="from")
     """The sparse model."""
+
+
+Models = Annotated[
+    tuple[ModelRef, ...],
+    Field(min_length=1, max_length=64),
+    AS_TUPLE,
+    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+]
+
+
+class Merge(StageBody):
+    """Make one model out of several of the same shape, without training."""
+
+    kind: ClassVar[str] = "merge"
+    product: ClassVar[Product] = "model"
+
+    from_: Models = Field(alias="from")
+    """The models to merge; one is enough for methods that scale what it has learned."""
+    base: ModelRef | None = None
+    """The model that all of them were trained from, for methods that need it."""
+    method: Merging
+    """How they are merged."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_models(self.method, self.from_, self.base)
+        return self
 
 
 class Evaluate(StageBody):
@@ -360,6 +377,7 @@ class Compare(StageBody):
 KINDS: dict[str, type[StageBody]] = {
     body.kind: body
     for body in (
-        Select, Prepare, Train, Grow, Upcycle, Continue, Sparsify, Densify, Evaluate, Compare,
+        Select, Prepare, Train, Grow, Upcycle, Continue, Sparsify, Densify, Merge, Evaluate,
+        Compare,
     )
 }  # fmt: skip

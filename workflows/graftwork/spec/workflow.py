@@ -21,6 +21,7 @@ from graftwork.spec.stages import (
     Densify,
     Evaluate,
     Grow,
+    Merge,
     Prepare,
     Seeds,
     Select,
@@ -93,6 +94,7 @@ class Stage(Strict):
     continue_: Continue | None = Field(default=None, alias="continue")
     sparsify: Sparsify | None = None
     densify: Densify | None = None
+    merge: Merge | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
     when: Annotated[When | None, EXECUTION] = None
