@@ -99,6 +99,11 @@ class Box(NamedTuple):
     place: Shape
     size: Shape
 
+    @property
+    def ends(self) -> Shape:
+        """Where it ends in the worker's part."""
+        return tuple(begin + size for begin, size in zip(self.place, self.size, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Division:
@@ -137,13 +142,13 @@ class Division:
         Raises:
             ValueError: the tensor is not that worker's part.
         """
-        found = []
-        for box in self.boxes(layout, rank):
-            values = part[tuple(map(slice, box.place, _ends(box.place, box.size)))]
-            if tuple(values.shape) != box.size:
-                raise ValueError(f"{name}: {tuple(part.shape)} is not the part of worker {rank}")
-            found.append(Piece(name, self.shape, box.offset, values))
-        return found
+        boxes = self.boxes(layout, rank)
+        if sum(math.prod(box.size) for box in boxes) != part.numel():
+            raise ValueError(f"{name}: {tuple(part.shape)} is not the part of worker {rank}")
+        return [
+            Piece(name, self.shape, box.offset, part[tuple(map(slice, box.place, box.ends))])
+            for box in boxes
+        ]
 
     def boxes(self, layout: Layout, rank: int) -> list[Box]:
         """Where a worker's part lies in the whole tensor; nothing where it has no rows."""
@@ -181,7 +186,3 @@ class Division:
         each = -(-rows // layout.size(*self.rows))
         first = min(rows, each * layout.index(rank, *self.rows))
         return first, min(rows, first + each)
-
-
-def _ends(place: Shape, size: Shape) -> Shape:
-    return tuple(map(sum, zip(place, size, strict=True)))
