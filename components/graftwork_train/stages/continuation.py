@@ -6,10 +6,12 @@ from pathlib import Path
 
 from graftwork.errors import RunError
 from graftwork.spec.stages import Continue
+from graftwork.spec.sub_models import SubModels
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop.artifact import OPTIMIZER, load_state
 from graftwork_train.loop.fit import fit
 from graftwork_train.loop.plan import Start
+from graftwork_train.loop.sub_models import SubModelTraining
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.nn.hf import Tensors, load_card
 from graftwork_train.stages.base import perform
@@ -25,7 +27,21 @@ def continuation(body: Continue, job: Job) -> Outcome:
     folder = job.artifact("from").path
     model = load_model(folder)
     state = _moments(folder, model) if body.optimizer_state == "keep" else None
-    return fit(job, body, model, start=Start(load_card(folder).cursor, state))
+    start = Start(load_card(folder).cursor, state)
+    if body.sub_models is None:
+        return fit(job, body, model, start=start)
+    return _in_parts(body.sub_models, job, body, model, start)
+
+
+def _in_parts(word: SubModels, job: Job, body: Continue, model: Decoder, start: Start) -> Outcome:
+    context = job.step.work.context if job.step.work else model.context
+    cost = word.cost(model.architecture, model.vocab, context)
+    seed = job.step.seed
+
+    def constrain(held: Decoder, steps: int) -> SubModelTraining:
+        return SubModelTraining(held, word, seed)
+
+    return fit(job, body, model, start=start, constrain=constrain, cost=lambda steps: cost)
 
 
 def _moments(folder: Path, model: Decoder) -> Tensors:

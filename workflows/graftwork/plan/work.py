@@ -22,7 +22,7 @@ from graftwork.spec.graph import (
 )
 from graftwork.spec.growth import GLearn
 from graftwork.spec.model import Architecture
-from graftwork.spec.stages import Grow, Prepare, Sparsify, StageBody, Training
+from graftwork.spec.stages import Continue, Grow, Prepare, Sparsify, StageBody, Training
 from graftwork.spec.workflow import Workflow
 from graftwork.step import StepWork
 from graftwork.units import format_number
@@ -68,6 +68,8 @@ class Model:
         Raises:
             ValueError: the steps are too few for the stage's method.
         """
+        if isinstance(body, Continue) and body.sub_models:
+            return body.sub_models.cost(self.architecture, self.vocab, self.context)
         if isinstance(body, Sparsify):
             return body.method.cost(self.architecture, self.vocab, self.context, steps, before)
         return Cost(self.architecture.flops_per_token(self.vocab, self.context))

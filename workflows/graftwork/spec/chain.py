@@ -211,6 +211,11 @@ class _Chain:
                 f"{body.from_!r} is a {before.kind} stage, which leaves no optimizer state to "
                 f"keep; write 'reset'",
             )
+        if body.sub_models is not None and name in self.architectures:
+            pool = self.workflow.pools.get(body.pool) if body.pool else None
+            layers = self.architectures[name].layers
+            for message in body.sub_models.problems(layers, pool.workers if pool else 1):
+                yield ("sub_models",), message
         if body.replay is not None:
             yield from self._replay(name, body.data, body.replay.data)
 

@@ -32,6 +32,7 @@ from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.schedule import Cosine, Schedule
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
+from graftwork.spec.sub_models import SubModels
 from graftwork.spec.upcycling import Upcycling
 from graftwork.units import Batch, Budget, Share
 
@@ -254,6 +255,9 @@ class Continue(Training):
     """`keep` takes over the optimizer's moments, where the shapes have not changed."""
     data_cursor: Literal["continue", "restart"] = "continue"
     """`continue` goes on where the model's training on the same data stopped."""
+    sub_models: SubModels | None = None
+    """Train the top blocks of a randomly drawn part of the model in each step, `{blocks: 3}`: the
+    first of bert2BERT's two stages. Default: all of the model in every step."""
 
 
 class Sparsify(Training):
@@ -355,6 +359,9 @@ class Compare(StageBody):
     """How many seeds, or which. Each arm is run once a seed. Default: the workflow's."""
     tolerance: Share = 0.02
     """How far the arms' compute may lie apart."""
+    law: bool = False
+    """Fit a scaling law through all arms and seeds: by the parameters' mean over steps, which
+    pruning makes smaller, and by their final number."""
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
