@@ -61,6 +61,27 @@ def test_two_workers_learn_what_one_learns(make_job, word, changes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parallel", "kept"),
+    [({"data": "fsdp"}, "full"), ({"tensor": 2}, "selective")],
+)
+def test_workers_of_ray_divide_a_model_and_write_it_whole(make_job, word, parallel, kept):
+    divided = word(parallel=parallel, activation_checkpointing=kept, micro_batch=2)
+    one, two = make_job(word(), name="one"), make_job(divided, name="two", workers=2)
+    run(one)
+    run(two)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        first, second = (load_file(job.out / file) for job in (one, two))
+        assert {name: t.shape for name, t in first.items()} == {
+            name: t.shape for name, t in second.items()
+        }
+    for name, weight in load_file(one.out / "model.safetensors").items():
+        found = load_file(two.out / "model.safetensors")[name]
+        torch.testing.assert_close(found, weight, atol=2e-4, rtol=0)
+
+
+@pytest.mark.slow
 def test_what_a_worker_raises_reaches_the_user_as_it_is(make_job, word):
     stage = word(schedule={"name": "wsd", "peak": 1.0, "warmup": "0 steps"}, clip=1e30, optimizer={
         "name": "adamw", "eps": 1e-30, "weight_decay": 1e30,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pickle
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from graftwork_train.loop.place import Place
 
 MEMBER = Path(__file__).with_name("member.py")
 
@@ -76,3 +79,12 @@ def gang() -> Iterator[Callable[[int], Gang]]:
     yield of
     for one in started.values():
         one.close()
+
+
+@pytest.fixture(scope="session")
+def alone() -> Callable[..., Any]:
+    """What one worker makes of a case, in this process."""
+    spec = importlib.util.spec_from_file_location("member", MEMBER)
+    member = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(member)
+    return lambda **case: member.train(case, Place())["trained"]

@@ -22,10 +22,23 @@ from graftwork_train.loop.worker import Worker
 from graftwork_train.nn import Decoder
 
 
+def model_of(case: dict[str, Any]) -> Decoder:
+    """The model that all layouts begin with.
+
+    Its routers are sure of themselves: where two experts are as good, the last digit decides.
+    """
+    model = Decoder(case["architecture"], case["vocab"], case["plan"].context, seed=3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.gate.weight"):
+                parameter *= 50
+    return model
+
+
 def train(case: dict[str, Any], place: Place) -> Any:
     """Train one case to its end, or until a step at which it is asked to stop."""
     plan, masks, stop_at = case["plan"], case.get("masks"), case.get("stop_at")
-    model = Decoder(case["architecture"], case["vocab"], plan.context, seed=3)
+    model = model_of(case)
     constrain = (lambda model, steps: Masks(model, masks)) if masks else free
     worker = Worker(plan, model, constrain, case.get("state"), place)
     first = worker.step

@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from graftwork.spec.model import Architecture
-from graftwork_train.loop.constraint import free
-from graftwork_train.loop.masks import Masks
-from graftwork_train.loop.place import Place
 from graftwork_train.loop.plan import Start, make_plan
-from graftwork_train.loop.worker import Worker
-from graftwork_train.nn import Decoder
 
 VOCAB, CONTEXT, STEPS = 64, 16, 12
 SIZES = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "ffn": 48}
@@ -52,12 +47,6 @@ def masks_of(model):
              "model.layers.0.self_attn.o_proj.weight": (32, 32),
              "model.layers.1.mlp.gate_proj.weight": (48, 32)}  # fmt: skip
     return {n: torch.rand(shape, generator=generator) < 0.5 for n, shape in names.items()}
-
-
-def alone(plan, model, masks=None):
-    network = Decoder(architecture(model), VOCAB, CONTEXT, seed=3)
-    hold = (lambda model, steps: Masks(model, masks)) if masks else free
-    return Worker(plan, network, hold, None, Place()).run()
 
 
 def case(plan, model, **more):
@@ -124,8 +113,8 @@ TWO = [
 
 
 @pytest.mark.parametrize(("model", "parallel"), TWO)
-def test_two_workers_train_as_one_does(make_job, word, gang, model, parallel):
-    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+def test_two_workers_train_as_one_does(make_job, word, alone, gang, model, parallel):
+    single = alone(**case(plan_of(make_job, word, model, 1, "one"), model))
     plan = plan_of(make_job, word, model, 2, "two", parallel=parallel)
     first, second = gang(2).train(**case(plan, model))
     assert_same(first["trained"], single, tolerance(model))
@@ -139,10 +128,10 @@ def test_two_workers_train_as_one_does(make_job, word, gang, model, parallel):
     "parallel", [{"data": "ddp"}, {"data": "fsdp"}, {"tensor": 2}, {"expert": 2}]
 )
 @pytest.mark.parametrize("kept", ["full", "selective"])
-def test_checkpointing_and_accumulation_change_nothing(make_job, word, gang, parallel, kept):
+def test_checkpointing_and_accumulation_change_nothing(make_job, word, alone, gang, parallel, kept):
     # A loss that balances experts is one of each micro-batch, so it is the biases' turn here.
     model = "shared" if "expert" in parallel else "dense"
-    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+    single = alone(**case(plan_of(make_job, word, model, 1, "one"), model))
     changes = {"parallel": parallel, "activation_checkpointing": kept, "micro_batch": 1}
     plan = plan_of(make_job, word, model, 2, "two", **changes)
     first, _ = gang(2).train(**case(plan, model))
@@ -150,11 +139,11 @@ def test_checkpointing_and_accumulation_change_nothing(make_job, word, gang, par
 
 
 @pytest.mark.parametrize("kept", ["full", "selective"])
-def test_one_worker_that_calculates_again_trains_alike(make_job, word, kept):
+def test_one_worker_that_calculates_again_trains_alike(make_job, word, alone, kept):
     for model in ("dense", "shared"):
-        single = alone(plan_of(make_job, word, model, 1, f"one-{model}"), model)
+        single = alone(**case(plan_of(make_job, word, model, 1, f"one-{model}"), model))
         plan = plan_of(make_job, word, model, 1, model, activation_checkpointing=kept)
-        assert_same(alone(plan, model), single, tolerance(model))
+        assert_same(alone(**case(plan, model)), single, tolerance(model))
 
 
 @pytest.mark.parametrize(
@@ -168,9 +157,9 @@ def test_one_worker_that_calculates_again_trains_alike(make_job, word, kept):
         ("experts", {"data": "fsdp", "expert": 2}),
     ],
 )
-def test_in_bf16_the_curves_are_close(make_job, word, gang, model, parallel):
+def test_in_bf16_the_curves_are_close(make_job, word, alone, gang, model, parallel):
     low = {"precision": "bf16"}
-    single = alone(plan_of(make_job, word, model, 1, "one", **low), model)
+    single = alone(**case(plan_of(make_job, word, model, 1, "one", **low), model))
     plan = plan_of(make_job, word, model, 2, "two", parallel=parallel, micro_batch=2, **low)
     first, _ = gang(2).train(**case(plan, model))
     assert losses(first["trained"]) == pytest.approx(losses(single), rel=ALIKE["bf16"])
@@ -179,9 +168,9 @@ def test_in_bf16_the_curves_are_close(make_job, word, gang, model, parallel):
 
 
 @pytest.mark.parametrize("parallel", [{"data": "ddp"}, {"data": "fsdp"}, {"tensor": 2}])
-def test_masks_hold_where_weights_are_divided(make_job, word, gang, parallel):
+def test_masks_hold_where_weights_are_divided(make_job, word, alone, gang, parallel):
     masks = masks_of("dense")
-    single = alone(plan_of(make_job, word, "dense", 1, "one"), "dense", masks)
+    single = alone(**case(plan_of(make_job, word, "dense", 1, "one"), "dense", masks=masks))
     plan = plan_of(make_job, word, "dense", 2, "two", parallel=parallel)
     first, _ = gang(2).train(**case(plan, "dense", masks=masks))
     trained = first["trained"]
@@ -203,13 +192,13 @@ def test_masks_hold_where_weights_are_divided(make_job, word, gang, parallel):
         ("dense", {"data": "fsdp"}, None),
     ],
 )
-def test_a_checkpoint_goes_on_in_another_layout(make_job, word, gang, model, before, after):
-    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+def test_a_checkpoint_goes_on_in_another_layout(make_job, word, alone, gang, model, before, after):
+    single = alone(**case(plan_of(make_job, word, model, 1, "one"), model))
     begun = plan_of(make_job, word, model, 2, "two", parallel=before)
     half, _ = gang(2).train(**case(begun, model, stop_at=STEPS // 2))
     assert half["trained"].stopped
     if after is None:
-        trained = alone(plan_of(make_job, word, model, 1, "two"), model)
+        trained = alone(**case(plan_of(make_job, word, model, 1, "two"), model))
     else:
         first, _ = gang(2).train(
             **case(plan_of(make_job, word, model, 2, "two", parallel=after), model)
@@ -221,7 +210,7 @@ def test_a_checkpoint_goes_on_in_another_layout(make_job, word, gang, model, bef
 
 
 @pytest.mark.parametrize("parallel", [{"data": "fsdp"}, {"tensor": 2}, {"expert": 2}])
-def test_resumed_in_the_same_layout_every_bit_is_the_same(make_job, word, gang, parallel):
+def test_resumed_in_the_same_layout_every_bit_is_the_same(make_job, word, alone, gang, parallel):
     straight = plan_of(make_job, word, "experts", 2, "straight", parallel=parallel)
     undisturbed, _ = gang(2).train(**case(straight, "experts"))
     broken = plan_of(make_job, word, "experts", 2, "broken", parallel=parallel)
@@ -233,11 +222,10 @@ def test_resumed_in_the_same_layout_every_bit_is_the_same(make_job, word, gang, 
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_an_optimizers_state_is_taken_over_in_parts(make_job, word, gang):
-    single = alone(plan_of(make_job, word, "dense", 1, "one"), "dense")
+def test_an_optimizers_state_is_taken_over_in_parts(make_job, word, alone, gang):
+    single = alone(**case(plan_of(make_job, word, "dense", 1, "one"), "dense"))
     plan = plan_of(make_job, word, "dense", 1, "on")
-    model = Decoder(architecture("dense"), VOCAB, CONTEXT, seed=3)
-    expected = Worker(plan, model, free, single.state, Place()).run()
+    expected = alone(**case(plan, "dense", state=single.state))
     for number, parallel in enumerate([{"data": "fsdp"}, {"tensor": 2}]):
         plan = plan_of(make_job, word, "dense", 2, f"on-{number}", parallel=parallel)
         first, _ = gang(2).train(**case(plan, "dense", state=single.state))
@@ -258,8 +246,8 @@ def test_an_optimizers_state_is_taken_over_in_parts(make_job, word, gang):
         ("plain", {"data": "fsdp"}),
     ],
 )
-def test_four_workers_train_as_one_does(make_job, word, gang, model, parallel):
-    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+def test_four_workers_train_as_one_does(make_job, word, alone, gang, model, parallel):
+    single = alone(**case(plan_of(make_job, word, model, 1, "one"), model))
     plan = plan_of(make_job, word, model, 4, "four", parallel=parallel)
     stopped = gang(4).train(**case(plan, model, stop_at=3))
     assert stopped[0]["trained"].stopped
@@ -278,8 +266,8 @@ def test_four_workers_train_as_one_does(make_job, word, gang, model, parallel):
         ("experts", {"expert": 2}, "none"),
     ],
 )
-def test_compiled_blocks_train_alike(make_job, word, gang, model, parallel, kept):
-    single = alone(plan_of(make_job, word, model, 1, "one"), model)
+def test_compiled_blocks_train_alike(make_job, word, alone, gang, model, parallel, kept):
+    single = alone(**case(plan_of(make_job, word, model, 1, "one"), model))
     changes = {"parallel": parallel, "compile": True, "activation_checkpointing": kept}
     plan = plan_of(make_job, word, model, 2, "two", **changes)
     first, _ = gang(2).train(**case(plan, model))
