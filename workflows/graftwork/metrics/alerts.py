@@ -41,7 +41,7 @@ def of(name: str) -> str:
 
 
 def _unfinished() -> str:
-    return f"and {of('graftwork_step')} < {of('graftwork_steps_planned')}"
+    return f"and {of('graftwork_step')}\n  < {of('graftwork_steps_planned')}"
 
 
 _WHO = "Stage {{ $labels.step }} of {{ $labels.workflow }}"
