@@ -6,7 +6,7 @@ import pytest
 
 from graftwork_train.loop.guard import SPIKE
 
-from .test_curves import STEPS, alone, case, losses, plan_of
+from .test_curves import STEPS, case, losses, plan_of
 
 # Every loss that is not well below the ones before is one.
 SPIKE_EASILY = {"factor": 1.0001, "window": 4}
@@ -19,7 +19,7 @@ def folder_of(plan, step):
 
 @pytest.mark.parametrize("harmed", ["part-00000-of-00002", "part-00001-of-00002"])
 def test_a_part_that_one_worker_wrote_badly_makes_all_pass_the_checkpoint_over(
-    make_job, word, gang, harmed
+    make_job, word, gang, alone, harmed
 ):
     plan = plan_of(make_job, word, "dense", 2, "two", checkpoint_every=3)
     gang(2).train(**case(plan, "dense", stop_at=8))
@@ -32,7 +32,7 @@ def test_a_part_that_one_worker_wrote_badly_makes_all_pass_the_checkpoint_over(
     notes = first["trained"].notes
     assert any("step-0000000008" in note and "was passed over" in note for note in notes)
     assert "Went on from the checkpoint of step 6." in notes
-    straight = alone(plan_of(make_job, word, "dense", 1, "one"), "dense")
+    straight = alone(**case(plan_of(make_job, word, "dense", 1, "one"), "dense"))
     assert losses(first["trained"]) == pytest.approx(losses(straight), rel=1e-4)
 
 
@@ -46,9 +46,9 @@ def test_each_worker_writes_its_half_and_the_marker_names_both(make_job, word, g
 
 
 @pytest.mark.parametrize("action", ["skip", "rewind"])
-def test_two_workers_judge_losses_as_one_does(make_job, word, gang, action):
+def test_two_workers_judge_losses_as_one_does(make_job, word, gang, alone, action):
     changes = {"spike": SPIKE_EASILY | {"action": action}, "checkpoint_every": 3}
-    single = alone(plan_of(make_job, word, "dense", 1, "one", **changes), "dense")
+    single = alone(**case(plan_of(make_job, word, "dense", 1, "one", **changes), "dense"))
     first, second = gang(2).train(
         **case(plan_of(make_job, word, "dense", 2, "two", **changes), "dense")
     )
