@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from graftwork.plan import plan
-from graftwork.plan.timing import growth_timing
+from graftwork.plan.timing import growth_factor, growth_timing
 
 
 # The first four are the paper's own; the others an independent evaluation of its formula.
@@ -37,14 +37,32 @@ def test_the_fit_is_clamped_to_a_tenth_where_it_explodes():
     assert not timing.in_range
 
 
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "fitted", "clamped"),
+    [(8e9, 15e12, "24.5", 4), (5e6, 1e8, "0.00299", 2), (1.1e9, 2e11, "2.28", None)],
+)
+def test_the_fit_for_the_factor_is_clamped_to_what_the_paper_finds_best(
+    parameters, tokens, fitted, clamped
+):
+    factor = growth_factor(parameters, tokens)
+    assert f"{factor.fitted:.3g}" == fitted
+    assert factor.clamped == (clamped or factor.fitted)
+
+
+def test_the_plan_tells_the_factor_s_fit_and_that_it_is_outside(build):
+    (note,) = [note for note in plan(build()).notes if note.step == "stacked"]
+    assert "outside of what it finds best, 2 to 4" in note.text
+
+
 def test_toys_far_below_the_range_do_not_overflow():
     assert growth_timing(10, 1).tokens == 0.1
 
 
 @pytest.mark.parametrize(("parameters", "tokens"), [(0, 1e9), (1e9, 0), (1, 1)])
 def test_no_compute_has_no_timing(parameters, tokens):
-    with pytest.raises(ValueError, match="no growth timing"):
-        growth_timing(parameters, tokens)
+    for fit in (growth_timing, growth_factor):
+        with pytest.raises(ValueError, match="no growth timing"):
+            fit(parameters, tokens)
 
 
 def test_the_plan_says_what_the_fit_would_do_and_that_it_does_not_reach_so_far(build):

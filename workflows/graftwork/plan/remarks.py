@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from graftwork.plan.memory import room
 from graftwork.plan.model import Note, PlannedStep
-from graftwork.plan.timing import FROM_PARAMETERS, TO_PARAMETERS, growth_timing
+from graftwork.plan.timing import (
+    FEWEST,
+    FROM_PARAMETERS,
+    MOST,
+    TO_PARAMETERS,
+    growth_factor,
+    growth_timing,
+)
 from graftwork.spec.graph import source_of
 from graftwork.spec.growth import GStack
 from graftwork.spec.stages import Grow, Training
@@ -46,7 +53,7 @@ def _memory(planned: PlannedStep) -> Iterator[Note]:
 def _timing(
     workflow: Workflow, planned: PlannedStep, first: dict[str, PlannedStep]
 ) -> Iterator[Note]:
-    """For G_stack, how long the paper's fit would train the base."""
+    """For G_stack, how long the paper's fits would train the base, and how deep they would go."""
     body = planned.step.spec.body
     if not isinstance(body, Grow) or not isinstance(body.method, GStack):
         return
@@ -75,4 +82,8 @@ def _timing(
             f". A tenth of the {format_number(tokens)} tokens that follow, "
             f"{format_number(timing.tokens)}, is about the paper's own share"
         )
+    factor = growth_factor(planned.cost.parameters, tokens)
+    text += f". Its fit for the factor gives {factor.fitted:.3g}"
+    if factor.clamped != factor.fitted:
+        text += f", which is outside of what it finds best, {FEWEST} to {MOST}"
     yield Note(planned.step.name, "note", text)
