@@ -24,6 +24,7 @@ from graftwork.spec.placement import Affinity, Head, NodeLabel, Spot, Toleration
 from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.schema import Generator
 from graftwork.spec.stages import KINDS, Replay
+from graftwork.spec.sub_models import SubModels
 from graftwork.spec.workflow import Metadata, Stage, Workflow
 
 PAGE = Path(__file__).with_name("language.md")
@@ -41,7 +42,7 @@ def words(union: Any) -> list[Word]:  # noqa: ANN401 - a class, a union, or eith
 SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("The spec", "The keys at the top of the file.", [Workflow, Metadata]),
     ("Stages", "A stage has exactly one of these kinds.", list(KINDS.values())),
-    ("Parts of stages", "", [Replay]),
+    ("Parts of stages", "", [Replay, SubModels]),
     ("Models", "", [Architecture, Experts]),
     ("Tokenizers", "`tokenizer` of a `prepare` stage is one of these.", words(Tokenizer)),
     ("Corpora", "A corpus is told by its `source`.", words(Corpus)),
