@@ -176,12 +176,6 @@ def make_plan(
     total = data.total("train")
     steps = _steps(work.steps, work.epochs, total, work.sequences - replayed)
     gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
-    per_worker = math.ceil(work.sequences / max(1, word.parallel.sharers(pool.workers)))
-    memory = _memory(job, gpu, deterministic=word.deterministic)
-    need = training_memory(
-        architecture, vocab, work.context, word, pool.min_workers or pool.workers
-    )
-    automatic = micro_batch(need, work.context, per_worker, memory, gpu)
     plan = Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
@@ -190,7 +184,7 @@ def make_plan(
         steps=steps,
         batch=work.sequences,
         replayed=replayed,
-        micro=min(word.micro_batch or automatic, per_worker),
+        micro=_micro(job, word, architecture, vocab, gpu),
         workers=pool.workers,
         fewest=pool.min_workers or pool.workers,
         cores=pool.cpus_per_worker,
@@ -208,6 +202,19 @@ def make_plan(
     )
     _check_mixture(plan, data)
     return plan
+
+
+def _micro(job: Job, word: Training, architecture: Architecture, vocab: int, gpu: bool) -> int:
+    """Sequences that a worker holds at once: what the word says, else what fits."""
+    work, pool = job.step.work, job.step.pool
+    if work is None:
+        raise AssertionError("the plan gives every training step its work")
+    fewest = pool.min_workers or pool.workers
+    per_worker = math.ceil(work.sequences / max(1, word.parallel.sharers(pool.workers)))
+    memory = _memory(job, gpu, deterministic=word.deterministic)
+    need = training_memory(architecture, vocab, work.context, word, fewest)
+    automatic = micro_batch(need, work.context, per_worker, memory, gpu)
+    return min(word.micro_batch or automatic, per_worker)
 
 
 def _traces(step: Step) -> str:

@@ -56,8 +56,7 @@ class Network:
     def __init__(self, model: Decoder, word: Training, place: Place) -> None:
         self.model, self.layout = model, Layout.of(word.parallel, place.workers)
         self._place, self._word = place, word
-        grid = self.layout.divided or self.layout.size("tensor") > 1
-        self._mesh = _mesh(self.layout, place.device.type) if grid else None
+        self._mesh = _mesh(self.layout, place.device) if self.layout.divided else None
         self._divisions = self._cut()
         self._connect()
         if word.precision == "fp8":
@@ -291,10 +290,13 @@ class Network:
         return target
 
 
-def _mesh(layout: Layout, device: str) -> DeviceMesh:
+def _mesh(layout: Layout, device: torch.device) -> DeviceMesh:
+    if device.type == "cuda":
+        # Else the mesh would choose one by the worker's rank.
+        torch.cuda.set_device(device)
     # Imported where it is used: one worker, or DDP, needs none of it.
     mesh = importlib.import_module("torch.distributed.device_mesh")
-    found: DeviceMesh = mesh.init_device_mesh(device, layout.sizes, mesh_dim_names=AXES)
+    found: DeviceMesh = mesh.init_device_mesh(device.type, layout.sizes, mesh_dim_names=AXES)
     return found
 
 
