@@ -4,8 +4,10 @@ import pytest
 
 from graftwork.errors import SpecError
 from graftwork.plan import plan
+from graftwork.spec.cost import mean_density
 from graftwork.spec.memory import training_memory
 from graftwork.spec.model import Architecture
+from graftwork.spec.sparsity import GradualPruning
 
 # Two blocks of width 64 and inner size 128, bytes as tokens (a vocabulary of 320), context 128.
 ATTENTION, FEED_FORWARD, HEAD = 4 * 64 * 64, 3 * 64 * 128, 320 * 64
@@ -123,6 +125,52 @@ def test_masked_weights_cost_no_flops(build):
 def test_densifying_gives_the_weights_back(build):
     dense = {"dense": {"densify": {"from": "sparse", "data": "tokens", "budget": "40 steps"}}}
     assert plan(build(sparse(dense)))["dense"].cost.flops == 40 * 2048 * SMALL_FLOPS
+
+
+def test_pruning_costs_what_is_left_at_every_step(build):
+    method = {"name": "gradual_pruning", "sparsity": 0.5, "every": 5}
+    model = {"layers": 2, "width": 64, "heads": 2, "ffn": 128}
+    stage = {"data": "tokens", "model": model, "method": method, "budget": "100 steps"}
+    cost = plan(build({"sparse": {"sparsify": stage}}))["sparse"].cost
+    maskable = 2 * (ATTENTION + FEED_FORWARD) + HEAD
+    kept = mean_density(GradualPruning(**method).phases(100), 100)
+    assert kept == pytest.approx(0.69, abs=0.01)
+    assert cost.flops == pytest.approx(100 * 2048 * (SMALL_FLOPS - 6 * (1 - kept) * maskable))
+    assert cost.parameters - cost.active_parameters == round(maskable / 2)
+
+
+@pytest.mark.parametrize("method", [
+    {"name": "gradual_pruning", "every": 5}, {"name": "sltrain", "rank": 8},
+])  # fmt: skip
+def test_a_budget_in_flops_is_met_within_a_step(build, method):
+    model = {"layers": 2, "width": 64, "heads": 2, "ffn": 128}
+    stage = {"data": "tokens", "model": model, "method": method, "budget": "flops of small"}
+    planned = plan(build({"sparse": {"sparsify": stage}}))
+    ours, asked = planned["sparse"].cost.flops, planned["small"].cost.flops
+    assert ours == pytest.approx(asked, abs=2048 * SMALL_FLOPS)
+
+
+def test_a_budget_too_short_to_prune_is_refused_with_a_remedy(build):
+    model = {"layers": 2, "width": 64, "heads": 2, "ffn": 128}
+    method = {"name": "gradual_pruning"}
+    stage = {"data": "tokens", "model": model, "method": method, "budget": "40 steps"}
+    with pytest.raises(SpecError) as caught:
+        plan(build({"sparse": {"sparsify": stage}}))
+    (problem,) = caught.value.problems
+    assert problem.where.key == "stages.sparse.sparsify.budget"
+    assert "40 steps are too few to prune every 100" in problem.what
+    assert problem.remedy == "Train longer, or write a smaller 'every'."
+
+
+def test_a_merge_costs_nothing_and_its_models_count_once(build):
+    on = {"continue": {"from": "small", "data": "tokens", "budget": "10 steps"}}
+    stages = {"one": on, "two": {"continue": on["continue"] | {"budget": "20 steps"}}}
+    method = {"name": "task_arithmetic"}
+    stages["both"] = {"merge": {"from": ["one", "two"], "base": "small", "method": method}}
+    planned = plan(build(stages))
+    assert planned["both"].cost.flops == 0
+    spent = sum(planned[name].cost.flops for name in ("small", "one", "two"))
+    assert planned["both"].cost.total_flops == pytest.approx(spent)
 
 
 def test_memory_is_that_of_a_worker_s_share_of_the_batch(build):

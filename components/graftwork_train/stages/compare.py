@@ -6,7 +6,7 @@ import json
 
 from graftwork.spec.stages import Compare
 from graftwork_train.job import SUMMARY, Job, Outcome
-from graftwork_train.judgement import account
+from graftwork_train.judgement import account, law
 from graftwork_train.judgement.arms import read_arms, remarks, same_compute, same_measure
 from graftwork_train.judgement.rule import judge
 from graftwork_train.stages.base import perform
@@ -30,12 +30,15 @@ def compare(body: Compare, job: Job) -> Outcome:
     judgements = {arm.label: judge(arm.values, baseline.values, body.goal) for arm in others}
     findings = [account.finding(body, arm, baseline, judgements[arm.label]) for arm in others]
     chart, unread = account.chart(body, arms)
-    told = (*findings, *remarks(body, arms), *notes, *unread)
-    table = account.table(body, arms, judgements)
-    summary = {"notes": told, "tables": [table], **({"chart": chart} if chart else {})}
+    laws = law.laws(arms) if body.law else {}
+    fitted = law.told(laws) if laws else ()
+    told = (*findings, *fitted, *remarks(body, arms), *notes, *unread)
+    tables = [account.table(body, arms, judgements), *([law.table(laws)] if laws else [])]
+    summary = {"notes": told, "tables": tables, **({"chart": chart} if chart else {})}
     _write(job, SUMMARY, summary)
     _write(job, VERDICT, account.machine_readable(body, arms, judgements))
-    return Outcome(metrics=account.metrics(arms, judgements), notes=told)
+    measured = account.metrics(arms, judgements) | (law.metrics(laws) if laws else {})
+    return Outcome(metrics=measured, notes=told)
 
 
 def _write(job: Job, name: str, value: object) -> None:

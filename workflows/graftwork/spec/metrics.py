@@ -32,7 +32,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "densify": (*_TRAINING, "revived"),
     "merge": ("parameters", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters"),
-    "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>"),
+    "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>",
+                "law/<fit>"),
 }  # fmt: skip
 """What a stage of each kind measures; `<domain>` and the like stand for any name."""
 
