@@ -14,7 +14,8 @@ import yaml
 from graftwork.compile import compile_plan
 from graftwork.planned import plan_files
 
-SPECS = sorted(Path("specs").rglob("*.yaml"))
+OVERLAYS = Path("specs/overlays")
+SPECS = sorted(p for p in Path("specs").rglob("*.yaml") if OVERLAYS not in p.parents)
 GOLDENS = Path("tests/goldens")
 WRITE = os.environ.get("GOLDENS") == "write"
 

@@ -8,11 +8,11 @@ from graftwork.planned import plan_files
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "specs/quickstart.yaml"
-OVERLAYS = sorted((ROOT / "overlays").glob("*.yaml"))
+OVERLAYS = sorted((ROOT / "specs/overlays").glob("*.yaml"))
 
 
 def test_there_are_overlays():
-    assert ROOT / "overlays/kind.yaml" in OVERLAYS
+    assert ROOT / "specs/overlays/kind.yaml" in OVERLAYS
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)

@@ -11,7 +11,8 @@ from graftwork.spec.stages import KINDS
 
 ROOT = Path(__file__).parents[2]
 BASE = Path(__file__).parent / "invalid" / "base.yaml"
-SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
+OVERLAYS = ROOT / "specs/overlays"
+SPECS = sorted(p for p in (ROOT / "specs").rglob("*.yaml") if OVERLAYS not in p.parents)
 
 
 @pytest.fixture(scope="module")

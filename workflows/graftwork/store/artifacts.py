@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -24,6 +24,13 @@ from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.step import Step, StepInput
 from graftwork.store.attempts import Workspace
+from graftwork.store.contents import (
+    check_digest,
+    digest_of,
+    entry_of,
+    regular_files,
+    total_bytes,
+)
 from graftwork.store.files import explained, files_for, local_path
 from graftwork.store.lease import Lease, Waiting, local_lease, remote_lease
 
@@ -106,8 +113,8 @@ class Store:
     def _verify_digests(self, uri: str, entries: Iterable[FileEntry]) -> None:
         for entry in entries:
             with self.files.open(posixpath.join(uri, entry.path)) as file:
-                found = _digest(file)
-            _check_digest(uri, entry, found)
+                found = digest_of(file)
+            check_digest(uri, entry, found)
 
     def fetch(self, uri: str, only: Sequence[str] = ()) -> tuple[Record, Path]:
         """An artifact's record and its verified files: in place, or in a local cache.
@@ -195,7 +202,7 @@ class Store:
         """
         self._inside(uri)
         with explained(str(folder)):
-            files = [_entry(folder, path) for path in _regular_files(folder)]
+            files = [entry_of(folder, path) for path in regular_files(folder)]
             whole = record.model_copy(update={"files": files, "content": content_digest(files)})
             text = whole.model_dump_json(indent=1)
             (folder / RECORD).write_text(text + "\n", encoding="utf-8")
@@ -243,7 +250,7 @@ class Store:
             record = self.read_record(step.uri)
             if record is None:
                 return State(None, "not made yet")
-            self.verify(step.uri, record, digests=_total(record) <= VERIFIED_BYTES)
+            self.verify(step.uri, record, digests=total_bytes(record) <= VERIFIED_BYTES)
         except CorruptArtifactError as error:
             return State(None, error.what.removeprefix(f"{step.uri}: "), corrupt=True)
         if record.fingerprint != step.fingerprint:
@@ -337,7 +344,7 @@ class Store:
                 while chunk := source.read(2**22):
                     digest.update(chunk)
                     copy.write(chunk)
-        _check_digest(uri, entry, digest.hexdigest())
+        check_digest(uri, entry, digest.hexdigest())
 
     def _local_area(self, name: str) -> Path:
         if self.files.local:
@@ -387,37 +394,3 @@ def cache_folder() -> Path:
 def _is_safe(relative: str) -> bool:
     parts = relative.split("/")
     return bool(relative) and "\\" not in relative and not {"", ".", ".."} & set(parts)
-
-
-def _total(record: Record) -> int:
-    return sum(entry.bytes for entry in record.files)
-
-
-def _check_digest(uri: str, entry: FileEntry, found: str) -> None:
-    if found != entry.sha256:
-        raise CorruptArtifactError(
-            uri, f"{entry.path} has the digest {found[:12]}…, and {entry.sha256[:12]}… was written"
-        )
-
-
-def _regular_files(folder: Path) -> list[Path]:
-    found = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
-    for path in found:
-        if path.is_symlink() or not path.is_file():
-            raise AssertionError(f"a stage left {path.name}, which is not a regular file")
-    return [path for path in found if path != folder / RECORD]
-
-
-def _entry(folder: Path, path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = _digest(file)
-    return FileEntry(
-        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest
-    )
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(2**20):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -1,0 +1,53 @@
+"""What an artifact's folder holds: its files, and the sizes and digests that its record tells."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+from graftwork.artifact import RECORD, FileEntry, Record
+from graftwork.errors import CorruptArtifactError
+
+
+def total_bytes(record: Record) -> int:
+    """Bytes of all files."""
+    return sum(entry.bytes for entry in record.files)
+
+
+def check_digest(uri: str, entry: FileEntry, found: str) -> None:
+    """Make sure that a file is what was written.
+
+    Raises:
+        CorruptArtifactError: it is not.
+    """
+    if found != entry.sha256:
+        raise CorruptArtifactError(
+            uri, f"{entry.path} has the digest {found[:12]}…, and {entry.sha256[:12]}… was written"
+        )
+
+
+def regular_files(folder: Path) -> list[Path]:
+    """The files of a folder that becomes an artifact, sorted; its record is none of them."""
+    found = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
+    for path in found:
+        if path.is_symlink() or not path.is_file():
+            raise AssertionError(f"a stage left {path.name}, which is not a regular file")
+    return [path for path in found if path != folder / RECORD]
+
+
+def entry_of(folder: Path, path: Path) -> FileEntry:
+    """What the record tells of a file."""
+    with path.open("rb") as file:
+        digest = digest_of(file)
+    return FileEntry(
+        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest
+    )
+
+
+def digest_of(file: BinaryIO) -> str:
+    """SHA-256, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.hexdigest()
