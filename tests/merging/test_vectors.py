@@ -1,5 +1,7 @@
 """Task vectors are read slice by slice, and models that do not fit one another are refused."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from graftwork.errors import RunError
 from graftwork_train.merging import _vectors
 from graftwork_train.merging._vectors import added, check_alike
 from graftwork_train.state import State
+from graftwork_train.tensorfile import size
 
 
 def test_slices_are_the_whole_tensor(relatives, written, monkeypatch):
@@ -48,3 +51,21 @@ def test_models_of_other_tensors_are_refused(checkpoint, changes, message):
     with pytest.raises(RunError, match=message) as caught:
         check_alike({"a": one, "b": other})
     assert "Merge models of one architecture" in caught.value.remedy
+
+
+def test_memory_is_that_of_one_tensor_however_many_models_and_tensors(
+    relatives, tmp_path, monkeypatch
+):
+    family = relatives(4, vocab_size=40_000, num_hidden_layers=6)
+    vectors = family.vectors
+    monkeypatch.setattr(_vectors, "_SLICE", 2**14)
+    largest = max(size(tensor) for tensor in vectors.like.tensors.values())
+    whole = 5 * vectors.like.bytes
+    (tmp_path / "merged").mkdir()
+    tracemalloc.start()
+    vectors.merged(_vectors.elected(vectors, 0.2)).write(tmp_path / "merged")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The tensor that is made, its bytes as they are written, and slices.
+    assert peak < 3.5 * largest
+    assert peak < whole / 2

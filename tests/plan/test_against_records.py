@@ -30,6 +30,19 @@ stages:
       method: {name: spdf, sparsity: 50%}
       budget: 4 steps
   dense: {densify: {from: sparse, data: tokens, budget: 2 steps}}
+  pruned:
+    sparsify:
+      data: tokens
+      model: {layers: 1, width: 32, heads: 2}
+      method: {name: gradual_pruning, every: 2}
+      budget: 12 steps
+  factored:
+    sparsify:
+      data: tokens
+      model: {layers: 1, width: 32, heads: 2}
+      method: {name: sltrain, rank: 4}
+      budget: flops of dense
+  merged: {merge: {from: dense, base: small, method: {name: lines, alpha: 0.5}}}
 """
 
 
@@ -43,7 +56,7 @@ def test_tokens_flops_and_parameters_are_those_of_the_plan(tmp_path):
     asked = [*program, "plan", "spec.yaml", "--format", "json"]
     text = subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True).stdout
     steps = json.loads(text)["steps"]
-    assert [step["status"] for step in steps] == ["done"] * 8
+    assert [step["status"] for step in steps] == ["done"] * 11
     for step in steps:
         record = json.loads((tmp_path / step["uri"] / "record.json").read_text())
         assert (record["tokens"], record["flops"]) == (step["tokens"], step["flops"])
