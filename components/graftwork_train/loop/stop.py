@@ -11,6 +11,7 @@ from types import FrameType
 
 from graftwork.errors import RunError
 from graftwork.store.attempts import Workspace
+from graftwork.store.patience import impatient
 
 # Seconds between looks at a remote request; on this machine one is seen at the next step.
 LOOK = 2.0
@@ -49,7 +50,8 @@ class StopRequest:
 
         def look() -> None:
             while not self._ended.wait(LOOK):
-                with contextlib.suppress(RunError):  # the next look may find the storage again
+                # The next look may find the storage again.
+                with contextlib.suppress(RunError), impatient():
                     if self._files.read(self._uri) is not None:
                         self._seen.set()
                         return

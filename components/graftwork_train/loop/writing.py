@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from graftwork.errors import RunError
 from graftwork.store.attempts import SupersededError
+from graftwork.store.patience import impatient
 
 # Seconds to the next try: the first, and the longest.
 FIRST, LONGEST = 1.0, 60.0
@@ -92,7 +93,8 @@ class Saving:
         pause, left = FIRST, LAST_TRIES
         while True:
             try:
-                return action()
+                with impatient():
+                    return action()
             except SupersededError:
                 raise
             except RunError:

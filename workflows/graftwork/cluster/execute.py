@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ from graftwork.place import Place
 from graftwork.step import Step
 from graftwork.store import Store
 from graftwork.store.lease import Lease
+from graftwork.store.patience import ON_CLUSTER
+from graftwork.store.patience import VARIABLE as PATIENCE
 
 Json = dict[str, Any]
 
@@ -29,6 +32,7 @@ def on_cluster(step: Step) -> Place:
     Raises:
         graftwork.errors.RunError: the pod's service account may not read what it needs.
     """
+    os.environ.setdefault(PATIENCE, str(ON_CLUSTER))
     api = Api.in_pod()
     completed = complete_storage(step, api)
     take_credentials(completed.storage, api)

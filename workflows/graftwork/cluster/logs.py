@@ -72,7 +72,9 @@ def in_words(line: str) -> str:
 
 def _progress(event: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(event["time"], UTC).isoformat(timespec="milliseconds")
-    text = f"{at[:23]}Z {event['step']}: {event['done']:.0f} of {event['total']:.0f} {event['unit']}"
+    text = (
+        f"{at[:23]}Z {event['step']}: {event['done']:.0f} of {event['total']:.0f} {event['unit']}"
+    )
     if event.get("loss") is not None:
         text += f", loss {event['loss']:.4g}"
     if event.get("tokens_per_second"):

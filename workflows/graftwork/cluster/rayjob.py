@@ -15,6 +15,8 @@ from graftwork.progress import EVERY
 from graftwork.progress import VARIABLE as PROGRESS
 from graftwork.spec.resources import Pool
 from graftwork.step import Step
+from graftwork.store.patience import ON_CLUSTER
+from graftwork.store.patience import VARIABLE as PATIENCE
 
 Json = dict[str, Any]
 
@@ -167,4 +169,5 @@ def _environment(step: Step, run_id: str) -> dict[str, str]:
         # Into the job's log, which the launcher follows and passes on in words.
         PROGRESS: "/dev/stdout",
         EVERY: str(PROGRESS_SECONDS),
+        PATIENCE: str(ON_CLUSTER),
     }

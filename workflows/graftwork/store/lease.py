@@ -179,7 +179,9 @@ class _Claim:
         seen: bytes | None = None
         changed = time.monotonic()
         while True:
-            if self.write(exclusive=True) and self.is_ours():
+            # Ours it may be also where it was found there: an answer may have been lost on its way.
+            self.write(exclusive=True)
+            if self.is_ours():
                 return
             found = self.files.read(self.uri)
             if self._is_predecessor_s(found):

@@ -20,6 +20,7 @@ from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
 from graftwork.store.files import Check
+from graftwork.store.patience import patient
 
 
 def filesystem(uri: str, storage: Storage) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -108,6 +109,7 @@ class RemoteFiles:
         self._storage = storage
         self._bulk: Any = None
 
+    @patient
     def read(self, uri: str) -> bytes | None:
         """The file's bytes, or None where there is no such file."""
         with explained(uri):
@@ -118,11 +120,13 @@ class RemoteFiles:
                     raise
                 return None
 
+    @patient
     def open(self, uri: str) -> BinaryIO:
         """The file, opened for reading."""
         with explained(uri):
             return cast(BinaryIO, self.system.open(uri, "rb"))
 
+    @patient
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file under the folder, by relative path."""
         with explained(folder):
@@ -138,14 +142,17 @@ class RemoteFiles:
         record = posixpath.join(uri, RECORD)
         with explained(uri):
             check()
-            self._remove(record)
+            self.delete(record)
             for extra in self.sizes(uri).keys() - set(names):
-                self._remove(posixpath.join(uri, extra))
-            for name in names:
+                self.delete(posixpath.join(uri, extra))
+            for name in (*names, RECORD):
                 check()
-                self.system.put_file(str(folder / name), posixpath.join(uri, name))
-            check()
-            self.system.put_file(str(folder / RECORD), record)
+                self._upload(folder / name, posixpath.join(uri, name))
+
+    @patient
+    def _upload(self, path: Path, uri: str) -> None:
+        with explained(uri):
+            self.system.put_file(str(path), uri)
 
     def move(self, uri: str, target: str) -> None:
         """Copy the files, the record first taken out of use, then delete the old ones."""
@@ -155,6 +162,7 @@ class RemoteFiles:
                 self.system.copy(posixpath.join(uri, name), posixpath.join(target, name))
                 self._remove(posixpath.join(uri, name))
 
+    @patient
     def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
         """Write a small file; exclusively, where the file system can."""
         with explained(uri):
@@ -171,11 +179,13 @@ class RemoteFiles:
                 raise
         return True
 
+    @patient
     def delete(self, uri: str) -> None:
         """Delete one file."""
         with explained(uri):
             self._remove(uri)
 
+    @patient
     def save(self, uri: str, data: memoryview) -> None:
         """Write from memory."""
         with explained(uri):
@@ -184,6 +194,7 @@ class RemoteFiles:
             else:
                 self.system.pipe_file(uri, bytes(data))
 
+    @patient
     def load(self, uri: str, start: int, into: memoryview) -> None:
         """Read a range into memory."""
         with explained(uri):
@@ -198,6 +209,7 @@ class RemoteFiles:
             self._bulk = importlib.import_module("graftwork.store.s3").Objects(self._storage)
         return self._bulk
 
+    @patient
     def clear(self, folder: str) -> None:
         """Delete every object under a prefix, and uploads there that were cut off."""
         with explained(folder):
