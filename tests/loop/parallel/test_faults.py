@@ -8,8 +8,9 @@ from graftwork_train.loop.guard import SPIKE
 
 from .test_curves import STEPS, case, losses, plan_of
 
-# Every loss that is not well below the ones before is one.
+# Hardly anything is learned, so losses go up and down with the batches, and half of them are one.
 SPIKE_EASILY = {"factor": 1.0001, "window": 4}
+SLOWLY = {"name": "cosine", "peak": 1e-6, "warmup": "0 steps"}
 
 
 def folder_of(plan, step):
@@ -47,7 +48,11 @@ def test_each_worker_writes_its_half_and_the_marker_names_both(make_job, word, g
 
 @pytest.mark.parametrize("action", ["skip", "rewind"])
 def test_two_workers_judge_losses_as_one_does(make_job, word, gang, alone, action):
-    changes = {"spike": SPIKE_EASILY | {"action": action}, "checkpoint_every": 3}
+    changes = {
+        "spike": SPIKE_EASILY | {"action": action},
+        "checkpoint_every": 3,
+        "schedule": SLOWLY,
+    }
     single = alone(**case(plan_of(make_job, word, "dense", 1, "one", **changes), "dense"))
     first, second = gang(2).train(
         **case(plan_of(make_job, word, "dense", 2, "two", **changes), "dense")
@@ -56,11 +61,3 @@ def test_two_workers_judge_losses_as_one_does(make_job, word, gang, alone, actio
     assert first["trained"].counts == second["trained"].counts == single.counts
     assert losses(first["trained"]) == pytest.approx(losses(single), rel=1e-4)
     assert len(losses(single)) == STEPS
-
-
-def test_a_newer_attempt_ends_both_workers_of_the_one_before(make_job, word, gang):
-    plan = plan_of(make_job, word, "dense", 2, "two", checkpoint_every=3)
-    newer = type(plan.workspace)(plan.workspace.folder)
-    newer.claim(first=True)
-    first = gang(2).train(**case(plan, "dense"))[0]
-    assert "has taken this stage over" in str(first)
