@@ -21,7 +21,7 @@ from graftwork.spec.mixture import phases_of
 from graftwork.spec.model import Architecture
 from graftwork.spec.resources import Pool
 from graftwork.spec.stages import Continue, Replay, Training
-from graftwork.step import Step
+from graftwork.step import Step, StepWork
 from graftwork.store.attempts import Workspace
 from graftwork.store.files import is_local, local_path
 from graftwork.units import format_number
@@ -162,20 +162,15 @@ def make_plan(
         RunError: data and model do not fit together, or there is nothing to train on or with.
     """
     check_package(word)
-    work = job.step.work
-    if work is None:
-        raise AssertionError("the plan gives every training step its work")
-    replay: Replay | None = getattr(word, "replay", None)
+    work, pool = _work(job), job.step.pool
     data = _tokens(job, "data", vocab, longest, work.context)
+    replay: Replay | None = getattr(word, "replay", None)
+    replayed = round(replay.share * work.sequences) if replay else 0
     if replay:
         _tokens(job, "replay.data", vocab, longest, work.context)
-    replayed = round(replay.share * work.sequences) if replay else 0
-    pool = job.step.pool
     _check_batch(work.sequences, replayed, word, pool, replay)
     _check_elastic(work.sequences, pool, word, architecture)
-    total = data.total("train")
-    steps = _steps(work.steps, work.epochs, total, work.sequences - replayed)
-    gpu = pool.gpus_per_worker > 0 and torch.cuda.is_available()
+    steps = _steps(work.steps, work.epochs, data.total("train"), work.sequences - replayed)
     plan = Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
@@ -184,11 +179,11 @@ def make_plan(
         steps=steps,
         batch=work.sequences,
         replayed=replayed,
-        micro=_micro(job, word, architecture, vocab, gpu),
+        micro=_micro(job, word, architecture, vocab),
         workers=pool.workers,
         fewest=pool.min_workers or pool.workers,
         cores=pool.cpus_per_worker,
-        gpu=gpu,
+        gpu=_gpu(pool),
         context=work.context,
         data=job.artifact("data").tokens,
         replay=job.artifact("replay.data").tokens if replay else None,
@@ -204,11 +199,20 @@ def make_plan(
     return plan
 
 
-def _micro(job: Job, word: Training, architecture: Architecture, vocab: int, gpu: bool) -> int:
-    """Sequences that a worker holds at once: what the word says, else what fits."""
-    work, pool = job.step.work, job.step.pool
-    if work is None:
+def _work(job: Job) -> StepWork:
+    if job.step.work is None:
         raise AssertionError("the plan gives every training step its work")
+    return job.step.work
+
+
+def _gpu(pool: Pool) -> bool:
+    return pool.gpus_per_worker > 0 and torch.cuda.is_available()
+
+
+def _micro(job: Job, word: Training, architecture: Architecture, vocab: int) -> int:
+    """Sequences that a worker holds at once: what the word says, else what fits."""
+    work, pool = _work(job), job.step.pool
+    gpu = _gpu(pool)
     fewest = pool.min_workers or pool.workers
     per_worker = math.ceil(work.sequences / max(1, word.parallel.sharers(pool.workers)))
     memory = _memory(job, gpu, deterministic=word.deterministic)

@@ -50,8 +50,10 @@ def shard(
         cast_forward_inputs=False,
         param_dtype_override_fn=lambda p: p.dtype if p.ndim == 1 else None,
     )
-    # Biases that balance experts are not trained, and moved by all workers alike.
+    # Biases that balance experts are not trained, and moved by all workers alike. Experts of which
+    # there is one copy stay as they are; over gloo FSDP would divide their gradients twice.
     still = {parameter for parameter in model.parameters() if not parameter.requires_grad}
+    still |= set(experts) if mesh["replica"].size() == 1 else set()
     for parameter in still:
         parameter.data = parameter.data.to(mesh.device_type)
     for block in model.model.layers:

@@ -126,7 +126,10 @@ class Network:
         if self._mesh is not None:
             group = self._mesh["replica", "expert"]._flatten("data").get_group()
         return parallel(
-            self._bare, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=False
+            self._bare,
+            process_group=group,
+            gradient_as_bucket_view=True,
+            forward_sync_buffers=False,
         )
 
     def _experts(self) -> list[str]:
@@ -161,13 +164,14 @@ class Network:
             for name, parameter in self._sources.items():
                 if parameter.grad is not None:
                     self.parameters[name].grad = fsdp.local(parameter.grad)
-        elif self.layout.size("expert") > 1:
+        # FSDP has taken the mean of experts of which there are several copies.
+        if not self.layout.sharded or self.layout.size("replica") == 1:
             self._average_experts()
 
     def _average_experts(self) -> None:
-        """The mean that DDP takes of all other gradients; tokens of all have come here already."""
+        """The mean, as of all other gradients; tokens of all have come to the experts already."""
         if self._mesh is None:
-            raise AssertionError("experts are divided on a grid")
+            return
         sharers = self.layout.size("replica", "expert")
         for name in self._experts():
             gradient = self.parameters[name].grad
