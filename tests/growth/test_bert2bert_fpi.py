@@ -8,6 +8,8 @@ from transformers import AutoModelForCausalLM
 from graftwork.errors import RunError
 from graftwork.spec.growth import Bert2bertFpi
 from graftwork.spec.model import Architecture
+from graftwork_train.state import State
+from graftwork_train.tensorfile import Made
 
 SMALL = Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48)
 
@@ -254,3 +256,40 @@ def test_parameters_are_those_that_the_plan_counts(checkpoint, grown):
     method = word(width=64, layers=3, heads=8, ffn=80)
     _, done = grown(checkpoint(), method)
     assert done.state.parameters == method.target(SMALL).parameters(96)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize("how", ["tile", "balanced"])
+@pytest.mark.parametrize("sizes", [{"width": 64}, {"width": 96, "kv_heads": 6, "heads": 12}])
+def test_moments_grow_as_the_gradients_of_the_larger_model_do(
+    checkpoint, grown, family, how, sizes
+):
+    small = checkpoint(family=family)
+    large, done = grown(small, word(map=how, **sizes), seed=3)
+    config = State.open(small).config
+    for power in (1, 2):
+        moments = {
+            name: Made("F32", tuple(g.shape), (g**power).numpy)
+            for name, g in _gradients(small).items()
+        }
+        found = done.moments(State(config, moments), power).tensors
+        for name, gradient in _gradients(large).items():
+            values = torch.from_numpy(found[name].values())
+            assert (values - gradient**power).abs().max() <= 1e-5, name
+
+
+def test_moments_of_a_tied_head_grow_with_the_norm_before_it_divided(checkpoint, grown):
+    small = checkpoint(tie_word_embeddings=True)
+    large, done = grown(small, word(width=64, tied_head="rescale"))
+    moments = {n: Made("F32", tuple(g.shape), g.numpy) for n, g in _gradients(small).items()}
+    found = done.moments(State(State.open(small).config, moments), 1).tensors
+    for name, gradient in _gradients(large).items():
+        assert (torch.from_numpy(found[name].values()) - gradient).abs().max() <= 1e-5, name
+
+
+def test_moments_of_a_head_that_is_untied_have_no_rule(checkpoint, grown):
+    method = word(width=64, tied_head="untie")
+    _, done = grown(checkpoint(tie_word_embeddings=True), method)
+    assert done.moments is None
+    assert not method.grows_moments
+    assert word(width=64).grows_moments

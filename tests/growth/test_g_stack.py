@@ -159,3 +159,14 @@ def test_a_part_is_not_interpolated():
 
 def test_nothing_is_promised():
     assert GStack(name="g_stack").promise(Architecture(layers=2, width=32, heads=4)) == "none"
+
+
+def test_moments_are_stacked_as_the_blocks_are_unless_there_is_noise(checkpoint, grown):
+    folder = checkpoint()
+    _, done = grown(folder, GStack(name="g_stack", factor=2))
+    small = State.open(folder)
+    found = done.moments(small, 1)
+    name = "model.layers.{}.mlp.up_proj.weight"
+    assert found.tensors[name.format(2)] == small.tensors[name.format(0)]
+    _, noisy = grown(folder, GStack(name="g_stack", factor=2, noise=0.2))
+    assert noisy.moments is None

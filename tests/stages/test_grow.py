@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
 from graftwork.report.files import read_files
+from graftwork_train.loop.artifact import load_state
 from graftwork_train.nn.hf import load_card, load_model
 from graftwork_train.probe import TEXT, probe_tokens
 from graftwork_train.stages.base import perform
@@ -191,3 +192,65 @@ def test_sizes_that_do_not_fit_the_model_are_refused_and_nothing_is_written(job,
     with pytest.raises(RunError, match=r"layers would shrink from 2 to 1.*\n.*Give at least 2\."):
         _perform(work)
     assert not list(work.out.iterdir())
+
+
+def _with_moments(artifact):
+    weights = load_file(artifact.path / "model.safetensors")
+    moments = {
+        f"{slot}.{name}": torch.rand_like(weight)
+        for slot in ("exp_avg", "exp_avg_sq")
+        for name, weight in weights.items()
+    }
+    save_file(moments | {"steps": torch.tensor(7.0)}, artifact.path / "optimizer.safetensors")
+    return moments
+
+
+def _growing(**changes):
+    method = {"name": "bert2bert_fpi", "width": 64} | changes
+    return {"grow": {"from": "small", "method": method, "optimizer_state": "grow"}}
+
+
+def test_moments_grow_with_the_model_and_fit_it(job, model):
+    small = model()
+    moments = _with_moments(small)
+    work = job(_growing(), ("from", small))
+    _perform(work)
+    grown = load_model(work.out)
+    state = load_state(work.out / "optimizer.safetensors", grown)
+    assert state["steps"] == 7
+    for name, parameter in grown.named_parameters():
+        for slot in ("exp_avg", "exp_avg_sq"):
+            assert state[f"{slot}.{name}"].shape == parameter.shape
+    up = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(state[f"exp_avg.{up}"][:48, :32], moments[f"exp_avg.{up}"] / 2)
+    assert torch.equal(state[f"exp_avg_sq.{up}"][48:, 32:], moments[f"exp_avg_sq.{up}"] / 4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: None, "comes without optimizer state"),
+        (lambda m: m | {"exp_avg.lm_head.weight": torch.zeros(3, 3)}, r"lm_head.weight has shape"),
+        (lambda m: {n: t for n, t in m.items() if "norm" not in n}, "and the weight"),
+        (lambda m: m | {"momentum.lm_head.weight": torch.zeros(1)}, "an optimizer that cannot"),
+    ],
+)
+def test_moments_that_do_not_fit_are_refused_and_nothing_is_written(job, model, damage, message):
+    small = model()
+    moments = damage(_with_moments(small))
+    (small.path / "optimizer.safetensors").unlink()
+    if moments:
+        save_file(moments, small.path / "optimizer.safetensors")
+    work = job(_growing(), ("from", small))
+    with pytest.raises(RunError, match=message):
+        _perform(work)
+    assert not list(work.out.iterdir())
+
+
+def test_a_method_without_a_rule_for_moments_is_refused(job, model):
+    small = model()
+    _with_moments(small)
+    method = {"name": "g_zero", "layers": 4}
+    stage = {"grow": {"from": "small", "method": method, "optimizer_state": "grow"}}
+    with pytest.raises(RunError, match="no rule by which moments grow"):
+        _perform(job(stage, ("from", small)))

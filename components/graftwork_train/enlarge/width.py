@@ -85,15 +85,25 @@ def resolve(method: Sizing, small: State) -> tuple[Dimensions, Dimensions]:
 
 
 def widen(
-    state: State, maps: Maps, *, advanced: bool = False, tied_head: TiedHead = "refuse"
+    state: State,
+    maps: Maps,
+    *,
+    advanced: bool = False,
+    tied_head: TiedHead = "refuse",
+    power: int = 0,
 ) -> State:
     """The model with the widths of `maps`, and as many blocks as before.
+
+    With a `power` the tensors are an optimizer's moments: means of that power of the gradient.
+    Where the function is kept, the gradient of a copied output is its share of the old one's, and
+    that of a copied input is the old one's: what is divided for weights is not, and the reverse.
 
     Args:
         state: The small model.
         maps: Which unit is a copy of which.
         advanced: Fill new outputs of a block from the block above (AKI), not from copies.
         tied_head: What becomes of a tied head, as the words of growth say it.
+        power: Of the gradient, for moments; 0 for weights.
 
     Raises:
         RunError: the head is tied and must not be, or a tensor is of a type or role not known.
@@ -115,7 +125,7 @@ def widen(
             tensors[name] = tensor
             continue
         layer = place(name)[0]
-        make = partial(expand, tensor, sides, maps, layer)
+        make = partial(expand, tensor, sides, maps, layer, power)
         if advanced and layer is not None and layer + 1 < maps.now.layers and not is_norm(name):
             make = partial(_advance, make, sources[moved(name, layer + 1)], sides, maps, layer)
         shape = tuple(
@@ -156,15 +166,18 @@ def _part_head(
     return tied_head == "rescale"
 
 
-def expand(tensor: Tensor, sides: Role, maps: Maps, layer: int | None) -> NDArray[Any]:
-    """A tensor's values for the large model."""
+def expand(
+    tensor: Tensor, sides: Role, maps: Maps, layer: int | None, power: int = 0
+) -> NDArray[Any]:
+    """A tensor's values for the large model; with a power, a moment's."""
     values = tensor.values()
     for axis, side in enumerate(sides):
         if side.axis == "fixed":
             continue
-        if side.into:
-            copies_E = maps.copies(side.axis, layer)
-            values = values / copies_E.astype(values.dtype)
+        if side.into != bool(power):
+            shape = [-1 if dim == axis else 1 for dim in range(values.ndim)]
+            copies_E = maps.copies(side.axis, layer).astype(values.dtype).reshape(shape)
+            values = values / copies_E ** max(power, 1)
         values = values.take(maps.elements(side.axis, layer), axis=axis)
     return values
 

@@ -31,6 +31,9 @@ class Grown:
         flops: FLOPs of that.
         files: Further tensors that belong to the model, by file name.
         tables: Further tables for the report.
+        moments: Grows an optimizer's moments with the model: takes them as a state with the small
+            model's tensors, and the power of the gradient that they are means of. None where there
+            is no rule.
     """
 
     state: State
@@ -41,6 +44,7 @@ class Grown:
     flops: float = 0.0
     files: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     tables: tuple[Mapping[str, Any], ...] = ()
+    moments: Callable[[State, int], State] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,15 @@ def bert2bert_fpi(method: Bert2bertFpi, small: State, seed: int) -> Grown:
         RunError: the model cannot be grown to these sizes, or its head is tied and must not be.
     """
     now, to = resolve(method, small)
-    wide = widen(small, Maps(now, to, method.map, seed), tied_head=method.tied_head)
-    order = stacked(now.layers, to.layers)
+    maps, order = Maps(now, to, method.map, seed), stacked(now.layers, to.layers)
+
+    def larger(state: State, power: int = 0) -> State:
+        wide = widen(state, maps, tied_head=method.tied_head, power=power)
+        return deepen(wide, order)
+
     return Grown(
-        state=deepen(wide, order),
+        state=larger(small),
+        moments=None if method.tied_head == "untie" else larger,
         origin=blocks_of(order),
         report={"layers": to.layers, "width": to.width},
     )

@@ -48,6 +48,7 @@ def g_stack(method: GStack, small: State, seed: int) -> Grown:
         origin=blocks_of(order),
         report={"growth_factor": method.factor, "layers": len(order), "layers_before": layers},
         notes=_warnings(method.factor, layers),
+        moments=None if method.noise else lambda state, power: deepen(state, order),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -14,15 +16,19 @@ from graftwork_train.data.shards import TokenShards
 from graftwork_train.growth import Grown, Lesson
 from graftwork_train.growth import grow as grow_by
 from graftwork_train.job import Job, Outcome
+from graftwork_train.loop.artifact import OPTIMIZER
 from graftwork_train.stages.base import perform
-from graftwork_train.tensorfile import write_file
+from graftwork_train.state import State
+from graftwork_train.tensorfile import Tensor, read_header, write_file
 
 TEXT = "method.data"
+# By slot of AdamW's state, the power of the gradient that it is a mean of.
+_POWERS = {"exp_avg": 1, "exp_avg_sq": 2}
 
 
 @perform.register
 def grow(body: Grow, job: Job) -> Outcome:
-    """Grow the model of `from`; weights only, the optimizer starts afresh.
+    """Grow the model of `from`, and its optimizer's moments if they are to grow.
 
     Raises:
         RunError: the model cannot be grown so, or the method broke its contract.
@@ -31,9 +37,12 @@ def grow(body: Grow, job: Job) -> Outcome:
     target = _target(body, before.card.architecture)
     promise = body.method.promise(before.card.architecture)
     grown, before = _grow(body, job, before)
+    moments = _moments(before, grown) if body.optimizer_state == "grow" else {}
     card = surgery.write_result(job, before, grown.state, target)
     for name, tensors in grown.files.items():
         write_file(job.out / name, tensors)
+    if moments:
+        write_file(job.out / OPTIMIZER, moments)
     change = surgery.check_function(job, before, card, promise)
     notes = (*grown.notes, _told(change, promise))
     blocks = {
@@ -82,6 +91,51 @@ def _grow(body: Grow, job: Job, before: surgery.Patient) -> tuple[Grown, surgery
     moved = {**before.card.cursor, data: cursor + read} if read else before.card.cursor
     card = before.card.model_copy(update={"cursor": moved})
     return grown, replace(before, card=card)
+
+
+def _moments(before: surgery.Patient, grown: Grown) -> dict[str, Tensor]:
+    """The optimizer's tensors for the larger model; nothing is read before they are written.
+
+    Raises:
+        RunError: there are none, of an optimizer that is not known, or there is no rule for them.
+    """
+    path, remedy = before.folder / OPTIMIZER, "Write 'optimizer_state: reset'."
+    if grown.moments is None:
+        raise RunError("there is no rule by which moments grow with this method", remedy)
+    if not path.is_file():
+        raise RunError("the model in 'from' comes without optimizer state", remedy)
+    found: dict[str, Tensor] = {}
+    slots: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in read_header(path).items():
+        slot, _, name = key.partition(".")
+        if not name:
+            found[key] = tensor
+        elif slot in _POWERS:
+            slots.setdefault(slot, {})[name] = tensor
+        else:
+            raise RunError(f"{path} holds {key}, of an optimizer that cannot grow", remedy)
+    for slot, tensors in slots.items():
+        _check_whole(path, before.state, tensors)
+        larger = grown.moments(State(before.state.config, tensors), _POWERS[slot])
+        found |= {f"{slot}.{name}": tensor for name, tensor in larger.tensors.items()}
+    return found
+
+
+def _check_whole(path: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
+    wrong = [
+        name
+        for name in state.tensors.keys() | tensors.keys()
+        if name not in tensors
+        or name not in state.tensors
+        or tensors[name].shape != state.tensors[name].shape
+    ]
+    if wrong:
+        name = min(wrong)
+        shapes = [str(t[name].shape) if name in t else "none" for t in (tensors, state.tensors)]
+        raise RunError(
+            f"{path}: the moment of {name} has shape {shapes[0]}, and the weight {shapes[1]}",
+            "Write 'optimizer_state: reset', or train the model again.",
+        )
 
 
 def _told(change: surgery.Change, promise: str) -> str:

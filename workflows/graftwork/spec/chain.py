@@ -93,10 +93,10 @@ class _Chain:
             yield from work_problems(body, context, pool)
         if isinstance(body, Training | Evaluate) and source is not None:
             yield from self._tokens(name, body.data, source, ("data",))
-        if isinstance(body, Grow) and isinstance(body.method, GLearn | Gbnn):
-            yield from self._tokens(name, body.method.data, body.from_, ("method", "data"))
         if isinstance(body, Continue):
             yield from self._continued(name, body)
+        if isinstance(body, Grow):
+            yield from self._grown(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
         self._note_context(name, body)
@@ -203,9 +203,28 @@ class _Chain:
                 f"made for {longest}; prepare them with a context of at most {longest}",
             )
 
+    def _grown(self, name: str, body: Grow) -> Found:
+        if isinstance(body.method, GLearn | Gbnn):
+            yield from self._tokens(name, body.method.data, body.from_, ("method", "data"))
+        if body.optimizer_state == "reset":
+            return
+        before = self._body(body.from_)
+        if not body.method.grows_moments:
+            yield (
+                ("optimizer_state",),
+                f"there is no rule by which moments grow with {body.method.name} as it is here; "
+                f"write 'reset'",
+            )
+        elif not _leaves_moments(before):
+            yield (
+                ("optimizer_state",),
+                f"{body.from_!r} is a {before.kind} stage, which leaves no optimizer state to "
+                f"grow; write 'reset'",
+            )
+
     def _continued(self, name: str, body: Continue) -> Found:
         before = self._body(body.from_)
-        if body.optimizer_state == "keep" and not isinstance(before, Training):
+        if body.optimizer_state == "keep" and not _leaves_moments(before):
             yield (
                 ("optimizer_state",),
                 f"{body.from_!r} is a {before.kind} stage, which leaves no optimizer state to "
@@ -308,6 +327,12 @@ def _unlike(one: Architecture | None, other: Architecture | None) -> str:
     pairs = ((key, getattr(one, key), getattr(other, key)) for key in type(one).model_fields)
     told = [f"{key} {theirs} against {ours}" for key, ours, theirs in pairs if ours != theirs]
     return ", ".join(told[:2])
+
+
+def _leaves_moments(body: StageBody) -> bool:
+    """Whether a stage leaves an optimizer's state beside its model."""
+    grown = isinstance(body, Grow) and body.optimizer_state == "grow"
+    return grown or isinstance(body, Training)
 
 
 def _words(tokenizer: ByteTokenizer | TrainedBpe | TokenizerFile | TokenizerFrom) -> str:

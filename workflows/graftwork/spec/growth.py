@@ -37,6 +37,11 @@ class _Growing(Method):
         """What the method promises for this very model; never more than its contract."""
         return self.contract or "none"
 
+    @property
+    def grows_moments(self) -> bool:
+        """Whether there is a rule for an optimizer's moments."""
+        return False
+
     def _dense(self, source: Architecture) -> None:
         if source.experts:
             name = getattr(self, "name", "growth")
@@ -69,6 +74,11 @@ class GStack(_Growing):
             raise ValueError("a part of the blocks is stacked; leave out 'order' or 'part'")
         _check_noise(self.noise)
         return self
+
+    @property
+    def grows_moments(self) -> bool:
+        """Copies take theirs along; noise has none."""
+        return not self.noise
 
     def target(self, source: Architecture) -> Architecture:
         """As for all methods."""
@@ -270,6 +280,11 @@ class Bert2bertFpi(_Copied):
     map: Literal["tile", "balanced", "random"] = "tile"
     """Which unit a new one copies: the units in their order, again and again; each equally often,
     in random order; or any, drawn at random as in the paper, which norms turn into a change."""
+
+    @property
+    def grows_moments(self) -> bool:
+        """By the chain rule; those of a head that is untied cannot be told from the embedding's."""
+        return self.tied_head != "untie"
 
     def promise(self, source: Architecture) -> Contract:
         """Exact where every unit that a norm sees is copied equally often, and nothing stacked."""

@@ -228,6 +228,9 @@ class Grow(StageBody):
     """The model to grow."""
     method: Growth
     """How it grows."""
+    optimizer_state: Literal["reset", "grow"] = "reset"
+    """`reset` leaves none, so that what follows begins with fresh moments, as the papers do;
+    `grow` makes the moments of `from` grow with the weights (g_stack, bert2bert_fpi)."""
 
 
 class Upcycle(StageBody):
