@@ -21,10 +21,8 @@ MODELS = {
               "positions": "learned", "max_positions": 16},
     "bounded": {"experts": EXPERTS | {"capacity": 4.0}},
 }  # fmt: skip
-# How far losses may lie apart, relatively. Sums in another order change the last digits; AdamW's
-# first steps are signs of gradients, and routers decide, so that a digit may grow.
+# How far losses may lie apart, relatively: sums in another order change the last digits.
 ALIKE = {"fp32": 1e-5, "bf16": 5e-3}
-DECIDED = 1e-4
 # Biases that balance experts move by whole steps: a last digit may decide in which direction.
 BIASED = 5e-3
 
@@ -64,7 +62,7 @@ def norms(trained):
 def assert_same(together, single, close=ALIKE["fp32"]):
     """Losses, gradients' norms, held-out loss and final weights."""
     assert losses(together) == pytest.approx(losses(single), rel=close)
-    assert norms(together) == pytest.approx(norms(single), rel=20 * close)
+    assert norms(together) == pytest.approx(norms(single), rel=10 * close)
     assert together.held_out.loss == pytest.approx(single.held_out.loss, rel=close)
     assert together.held_out.tokens == single.held_out.tokens
     assert set(together.weights) == set(single.weights)
@@ -76,9 +74,7 @@ def assert_same(together, single, close=ALIKE["fp32"]):
 
 
 def tolerance(model):
-    if model == "biased":
-        return BIASED
-    return DECIDED if "experts" in MODELS[model] else ALIKE["fp32"]
+    return BIASED if model == "biased" else ALIKE["fp32"]
 
 
 def divided(parallel):

@@ -74,6 +74,7 @@ class Network:
         if self.layout.sharded:
             fsdp = importlib.import_module(_FSDP)
             self.parameters = {name: fsdp.local(p) for name, p in self._sources.items()}
+        self._all = {*self._sources.values(), *self.parameters.values()}
 
     def _cut(self) -> dict[str, Division]:
         """Cut the parameters, and say how."""
@@ -154,7 +155,7 @@ class Network:
 
     def clear(self) -> None:
         """Forget the gradients."""
-        for parameter in (*self._sources.values(), *self.parameters.values()):
+        for parameter in self._all:
             parameter.grad = None
 
     def collect(self) -> None:
