@@ -15,9 +15,10 @@ Shapes: a mask is a boolean tensor of its weight's shape, (out, in).
 
 Differs from the paper: a Llama-style decoder in place of GPT; dense training goes on with language
 modelling, where the paper fine-tunes on single tasks. The matrix products of CPUs and GPUs
-multiply with the zeros as well: PyTorch's block-sparse product, measured on a CPU with half to
-three quarters of the blocks zero, took 7 to 32 times as long as the dense one. The paper's saving
-in FLOPs, which the ledger counts, is one of time only on hardware that skips single zeros.
+multiply with the zeros as well. PyTorch's block-sparse product is not used: on a CPU, with half to
+three quarters of the blocks zero, it took 8 to 47 times as long as the dense one
+(benchmarks/sparse.py). The paper's saving in FLOPs, which the ledger counts, is one of time only on
+hardware that skips single zeros.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ def train(case: dict[str, Any], place: Place) -> Any:
     plan, masks, stop_at = case["plan"], case.get("masks"), case.get("stop_at")
     model = model_of(case)
     constrain = (lambda model, steps: Masks(model, masks)) if masks else free
+    constrain = case.get("constrain", constrain)
     worker = Worker(plan, model, constrain, case.get("state"), place)
     first = worker.step
     if stop_at is not None:
