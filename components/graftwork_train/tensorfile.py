@@ -142,7 +142,10 @@ def write_file(path: Path, tensors: Mapping[str, Tensor]) -> int:
 
 def _append(file: BinaryIO, name: str, tensor: Tensor) -> None:
     if isinstance(tensor, Made):
-        file.write(encode(_checked(name, tensor), tensor.dtype))
+        values = _checked(name, tensor).reshape(-1)
+        # In parts, since encoding takes several times the memory of what it encodes.
+        for begin in range(0, values.size, _CHUNK):
+            file.write(encode(values[begin : begin + _CHUNK], tensor.dtype))
         return
     left = size(tensor)
     buffer = memoryview(bytearray(min(_CHUNK, left)))
