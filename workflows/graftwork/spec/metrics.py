@@ -30,7 +30,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "continue": _TRAINING,
     "sparsify": (*_TRAINING, "density", "masked_parameters", "average_parameters"),
     "densify": (*_TRAINING, "revived"),
-    "merge": ("parameters", "models"),
+    "merge": ("parameters", "parameters_before", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters"),
     "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>",
                 "law/<fit>"),
