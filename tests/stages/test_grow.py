@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
 from graftwork.report.files import read_files
+from graftwork_train.job import Artifact
 from graftwork_train.loop.artifact import load_state
 from graftwork_train.nn.hf import load_card, load_model
 from graftwork_train.probe import TEXT, probe_tokens
@@ -254,3 +255,38 @@ def test_a_method_without_a_rule_for_moments_is_refused(job, model):
     stage = {"grow": {"from": "small", "method": method, "optimizer_state": "grow"}}
     with pytest.raises(RunError, match="no rule by which moments grow"):
         _perform(job(stage, ("from", small)))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "g_stack", "factor": 2},
+        {"name": "bert2bert_fpi", "width": 64},
+        {"name": "g_zero", "layers": 3, "ffn": 64},
+    ],
+    ids=lambda method: method["name"],
+)
+def test_a_checkpoint_that_graftwork_never_saw_is_grown(job, checkpoint, record, family, method):
+    folder = checkpoint(family=family, head_dim=8)
+    outcome = _perform(
+        job({"grow": {"from": "small", "method": method}}, ("from", Artifact(record(), folder)))
+    )
+    out = folder.parent / "out"
+    tokens = torch.arange(40).reshape(2, 20)
+    before, after = (AutoModelForCausalLM.from_pretrained(f)(tokens).logits for f in (folder, out))
+    kept = method["name"] != "g_stack"
+    assert ((before - after).abs().max() <= 1e-5) == kept
+    assert (outcome.metrics["max_logit_difference"] <= 1e-5) == kept
+
+
+def test_an_encoder_is_grown_and_its_promise_is_measured(job, checkpoint, record):
+    folder = checkpoint(
+        family="bert", num_key_value_heads=None, hidden_act="gelu", tie_word_embeddings=True,
+        type_vocab_size=2, layer_norm_eps=1e-12,
+    )  # fmt: skip
+    method = {"name": "bert2bert_fpi", "width": 64, "tied_head": "rescale"}
+    work = job({"grow": {"from": "small", "method": method}}, ("from", Artifact(record(), folder)))
+    outcome = _perform(work)
+    assert outcome.metrics["max_logit_difference"] <= 1e-5
+    assert load_model(work.out).architecture.kind == "encoder"
