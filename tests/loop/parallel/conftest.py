@@ -39,16 +39,14 @@ class Gang:
 
     def train(self, **case: Any) -> list[Any]:
         """What every worker answers, by rank."""
-        for member in self.members:
-            pickle.dump(case, member.stdin)
-            member.stdin.flush()
         try:
-            return [pickle.load(member.stdout) for member in self.members]
-        except EOFError:
-            # The others wait for it in vain.
             for member in self.members:
-                member.kill()
-            self.close()
+                pickle.dump(case, member.stdin)
+                member.stdin.flush()
+            return [pickle.load(member.stdout) for member in self.members]
+        except (EOFError, OSError):
+            # The others wait for it in vain.
+            self.close(kill=True)
             raise AssertionError("a worker died; its traceback is on standard error") from None
 
     @property
@@ -56,10 +54,12 @@ class Gang:
         """Whether all workers are still there."""
         return all(member.poll() is None for member in self.members)
 
-    def close(self) -> None:
-        """End the workers."""
+    def close(self, *, kill: bool = False) -> None:
+        """End the workers, once they have answered, or at once."""
         for member in self.members:
-            with contextlib.suppress(BrokenPipeError):
+            if kill:
+                member.kill()
+            with contextlib.suppress(OSError):
                 member.stdin.close()
         for member in self.members:
             member.wait(60)
@@ -72,7 +72,9 @@ def gang() -> Iterator[Callable[[int], Gang]]:
     started: dict[int, Gang] = {}
 
     def of(workers: int) -> Gang:
-        if workers not in started or not started[workers].alive:
+        if workers in started and not started[workers].alive:
+            started.pop(workers).close(kill=True)
+        if workers not in started:
             started[workers] = Gang(workers)
         return started[workers]
 
