@@ -123,7 +123,7 @@ def run_id(cluster, tmp_path: Path, request) -> Iterator[str]:
             "launcher_image": cluster.images["launcher"],
             "grafana": GRAFANA,
         },
-        "pools": {"some": {"workers": request.param}},
+        "pools": {"some": {"workers": request.param, "cpu_request": 0.25}},
         "corpora": {"python": {"source": "stdlib", "domains": ["prose"], "limit": "100k"}},
         "stages": {
             "tokens": {"prepare": {"from": "python", "context": 64, "tokenizer": "bytes"}},
