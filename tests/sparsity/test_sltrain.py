@@ -168,7 +168,7 @@ def test_factors_of_another_model_or_rank_are_refused():
     _, held = _begin()
     files = held.files()
     with pytest.raises(
-        RunError, match=r"gate_proj.weight make \(48, 32\), its weight has \(64, 32"
+        RunError, match=r"down_proj.weight make \(32, 48\), its weight has \(32, 64"
     ):
         _begin(SHAPE.model_copy(update={"ffn": 64}), earlier=files)
     with pytest.raises(RunError, match=r"do not fit the model: model.layers.1.* no weight"):

@@ -31,7 +31,7 @@ def parts_of(factors: Tensors, weights: Mapping[str, Tensor]) -> dict[str, Tenso
     for key, tensor in factors.items():
         name, _, part = key.rpartition(".")
         found.setdefault(name, {})[part] = tensor
-    for name in {*found, *weights}:
+    for name in sorted({*found, *weights}):
         parts, weight = found.get(name, {}), weights.get(name)
         if weight is None or set(parts) != {*PARTS, SCALE}:
             raise RunError(

@@ -166,7 +166,7 @@ class _Chain:
         (_, first), *others = _sources(body)
         if first in self.architectures:
             try:
-                check_expressible(self.architectures[first], "merge")
+                check_expressible(self.architectures[first], "'merge'")
             except ValueError as error:
                 yield ("from",), str(error)
         for role, other in others:
