@@ -170,13 +170,15 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
     """
     if isinstance(body, Train):
         return body.model
-    if isinstance(body, Sparsify) and body.model is not None:
-        check_expressible(body.model, "'sparsify'")
-        return body.method.target(body.model)
     source = source_of(body)
+    if isinstance(body, Sparsify):
+        dense = body.model or known[source or ""]
+        target = body.method.target(dense)
+        check_expressible(dense, repr(body.kind))
+        return target
     if source is None:
         raise TypeError(f"a {body.kind} stage makes no model")
-    if not isinstance(body, Grow | Upcycle | Sparsify):
+    if not isinstance(body, Grow | Upcycle):
         return known[source]
     check_expressible(known[source], repr(body.kind))
     target = body.method.target(known[source])
