@@ -8,7 +8,7 @@ RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 SPECS ?= $(sort $(wildcard specs/papers/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: bench-checkpoint bench-gpu help quickstart test test-slow test-all test-cluster images check lint types layers format goldens docs bench results constraints clean
+.PHONY: bench-checkpoint bench-gpu help quickstart test test-slow test-all test-cluster test-cluster-faults images check lint types layers format goldens docs bench results constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-all: test test-slow ## Run both.
 
 test-cluster: $(VENV)/.dev ## Run the tests on a cluster; tests/cluster/README.md says which.
 	$(RUN_ENV) $(BIN)/pytest -m cluster $(ARGS)
+
+test-cluster-faults: $(VENV)/.dev ## Kill parts of a cluster at random while workflows run on it; tests/cluster/README.md.
+	$(BIN)/python tests/cluster/faults $(ARGS)
 
 images: ## Build the container images, with docker, podman or buildah.
 	images/build
