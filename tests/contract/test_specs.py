@@ -21,7 +21,8 @@ SPECS = Path(__file__).resolve().parents[2] / "specs"
 
 
 def specs() -> list[Path]:
-    return sorted(path for pattern in ("*.yaml", "*.yml") for path in SPECS.rglob(pattern))
+    found = [path for pattern in ("*.yaml", "*.yml") for path in SPECS.rglob(pattern)]
+    return sorted(path for path in found if SPECS / "overlays" not in path.parents)
 
 
 @cache

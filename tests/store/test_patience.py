@@ -81,7 +81,7 @@ def test_a_server_that_comes_back_was_only_waited_for(files, clock, monkeypatch,
     assert clock == [0.5, 1.0, 2.0]
 
 
-def test_patience_ends(files, clock, monkeypatch):
+def test_patience_ends_after_the_time_that_was_given(files, clock, monkeypatch):
     monkeypatch.setenv(patience.VARIABLE, "60")
     with pytest.raises(RunError, match="refused"):
         files(*itertools.repeat(ConnectionRefusedError("refused"), 100)).read(f"{FOLDER}/a")

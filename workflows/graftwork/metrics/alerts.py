@@ -51,6 +51,11 @@ _FOLLOWED = find("graftwork_rayjob_attempts").exposed
 
 def alerts() -> tuple[Alert, ...]:
     """Every alert on metrics of graftwork's own."""
+    return (*_of_progress(), *_of_failures())
+
+
+def _of_progress() -> tuple[Alert, ...]:
+    """On trainings that run, and do not get on as they should."""
     return (
         Alert(
             "GraftworkTrainingStalled",
@@ -81,6 +86,12 @@ def alerts() -> tuple[Alert, ...]:
             "or train in bf16.",
             for_="30m",
         ),
+    )
+
+
+def _of_failures() -> tuple[Alert, ...]:
+    """On what a failure would cost, has cost, or has left behind."""
+    return (
         Alert(
             "GraftworkCheckpointStale",
             f"time() - {of('graftwork_checkpoint_timestamp_seconds')}\n"
