@@ -1,6 +1,7 @@
 """Growing a dense model into a larger one. Each method registers itself with `base.grow`."""
 
 from graftwork_train.growth import (
+    aki_pro,
     bert2bert_aki,
     bert2bert_fpi,
     g_direct,
@@ -15,6 +16,7 @@ from graftwork_train.growth.base import Grown, Lesson, grow
 __all__ = [
     "Grown",
     "Lesson",
+    "aki_pro",
     "bert2bert_aki",
     "bert2bert_fpi",
     "g_direct",

@@ -309,6 +309,32 @@ class Bert2bertAki(_Copied):
     in random order; or any, drawn at random as in the paper."""
 
 
+class AkiPro(_Copied):
+    """Widen by units of the block above and repeat blocks in place: AquilaMoE's Scale-Up."""
+
+    paper: ClassVar[Paper] = Paper(
+        "AquilaMoE: Efficient Training for MoE Models with Scale-Up and Scale-Out Strategies",
+        "2408.06567",
+        "3",
+        number="57",
+    )
+    contract: ClassVar[Contract] = "exact"
+    name: Literal["aki_pro"]
+    width_by: Literal["aki", "fpi"] = "aki"
+    """New units from the block above, or copies of the block's own, the paper's comparison."""
+    depth_by: Literal["interpolated", "stacked", "random"] = "interpolated"
+    """Each block repeated in place (0 0 1 1); whole copies on one another (0 1 0 1); or further
+    blocks drawn at random on top, the last two being the paper's comparisons."""
+
+    def promise(self, source: Architecture) -> Contract:
+        """Only copies at a whole multiple of the width, and no more blocks, keep the function."""
+        found = self.target(source)
+        if self.width_by == "aki" or found.layers > source.layers:
+            return "none"
+        uneven = found.width % source.width or found.heads % source.heads
+        return "approximate" if uneven else "exact"
+
+
 class Gbnn(_Growing):
     """Grow a classification head on the frozen model, unit after unit, by gradient boosting."""
 
@@ -357,6 +383,6 @@ class Gbnn(_Growing):
 
 
 Growth = Annotated[
-    GStack | GDirect | GZero | GRandom | GLearn | Bert2bertFpi | Bert2bertAki | Gbnn,
+    GStack | GDirect | GZero | GRandom | GLearn | Bert2bertFpi | Bert2bertAki | AkiPro | Gbnn,
     Field(discriminator="name"),
 ]
