@@ -1,7 +1,8 @@
 """Which tensors a Hugging Face checkpoint holds, by arithmetic from its config.
 
-Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral and OLMoE (experts), and BERT with its
-head for masked tokens. Names are those on disk.
+Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral, OLMoE and Qwen3-MoE (experts), and BERT
+with its head for masked tokens. Names are those on disk. What no family expresses has a config of
+our own (`layout_own`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from graftwork.errors import RunError
+from graftwork_train.layout_own import OWN, own_architecture, own_layout
 from graftwork_train.tensorfile import Shape
 
 DENSE = ("llama", "mistral", "qwen2", "qwen3")
 BERT = "bert"
 # By family with experts, the key of their number.
-EXPERTS = {"mixtral": "num_local_experts", "olmoe": "num_experts"}
+EXPERTS = {
+    "mixtral": "num_local_experts",
+    "olmoe": "num_experts",
+    "qwen3_moe": "num_experts",
+}
 FAMILIES = (*DENSE, *EXPERTS, BERT)
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -51,6 +57,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
         )
     needed = [*_NEEDED, EXPERTS[family]] if family in EXPERTS else list(_NEEDED)
     needed += ["max_position_embeddings"] if family == BERT else []
+    needed += ["moe_intermediate_size"] if family == "qwen3_moe" else []
     needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
@@ -77,13 +84,16 @@ def layout(config: Mapping[str, Any]) -> dict[str, Shape]:
     Raises:
         RunError: as `sizes`.
     """
+    if config.get("model_type") == OWN:
+        return own_layout(config)
     size = sizes(config)
     if config["model_type"] == BERT:
         return dict(_bert(config, size))
     expected: dict[str, Shape] = {"model.embed_tokens.weight": (size.vocab, size.width)}
     for layer in range(size.layers):
         prefix = f"model.layers.{layer}."
-        expected.update((prefix + name, shape) for name, shape in _block(config, size))
+        block = _block(config, size, layer)
+        expected.update((prefix + name, shape) for name, shape in block)
     expected["model.norm.weight"] = (size.width,)
     if not tied(config):
         expected["lm_head.weight"] = (size.vocab, size.width)
@@ -92,6 +102,8 @@ def layout(config: Mapping[str, Any]) -> dict[str, Shape]:
 
 def tied(config: Mapping[str, Any]) -> bool:
     """Whether the head is the embedding; BERT's always is."""
+    if config.get("model_type") == OWN:
+        return own_architecture(config).tie_embeddings
     return config.get("model_type") == BERT or bool(config.get("tie_word_embeddings", False))
 
 
@@ -130,11 +142,11 @@ def _norm(name: str, size: Sizes) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.bias", (size.width,)
 
 
-def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
+def _block(config: Mapping[str, Any], size: Sizes, layer: int) -> Iterator[tuple[str, Shape]]:
     yield "input_layernorm.weight", (size.width,)
     yield from _attention(config, size)
     yield "post_attention_layernorm.weight", (size.width,)
-    if size.experts:
+    if size.experts and (layer + 1) % (config.get("decoder_sparse_step") or 1) == 0:
         yield from _experts(config, size)
     else:
         yield from _feed_forward(config, size)
@@ -143,7 +155,9 @@ def _block(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]
 def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
     family = config["model_type"]
     query, key = size.heads * size.head, size.kv_heads * size.head
-    out_bias = family in ("llama", "qwen3", "olmoe") and config.get("attention_bias", False)
+    out_bias = family in ("llama", "qwen3", "olmoe", "qwen3_moe") and config.get(
+        "attention_bias", False
+    )
     for name, rows in (("q", query), ("k", key), ("v", key)):
         yield f"self_attn.{name}_proj.weight", (rows, size.width)
         if family == "qwen2" or out_bias:
@@ -151,7 +165,7 @@ def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Sh
     yield "self_attn.o_proj.weight", (size.width, query)
     if out_bias:
         yield "self_attn.o_proj.bias", (size.width,)
-    if family in ("qwen3", "olmoe"):
+    if family in ("qwen3", "olmoe", "qwen3_moe"):
         whole = family == "olmoe"
         yield "self_attn.q_norm.weight", (query if whole else size.head,)
         yield "self_attn.k_norm.weight", (key if whole else size.head,)
@@ -171,11 +185,14 @@ def _feed_forward(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str,
 
 def _experts(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shape]]:
     module, gate, up, down = "block_sparse_moe", "w1", "w3", "w2"
-    if config["model_type"] == "olmoe":
+    hidden = size.hidden
+    if config["model_type"] != "mixtral":
         module, gate, up, down = "mlp", "gate_proj", "up_proj", "down_proj"
+    if config["model_type"] == "qwen3_moe":
+        hidden = int(config["moe_intermediate_size"])
     yield f"{module}.gate.weight", (size.experts, size.width)
     for expert in range(size.experts):
         prefix = f"{module}.experts.{expert}."
-        yield f"{prefix}{gate}.weight", (size.hidden, size.width)
-        yield f"{prefix}{down}.weight", (size.width, size.hidden)
-        yield f"{prefix}{up}.weight", (size.hidden, size.width)
+        yield f"{prefix}{gate}.weight", (hidden, size.width)
+        yield f"{prefix}{down}.weight", (size.width, hidden)
+        yield f"{prefix}{up}.weight", (hidden, size.width)

@@ -129,9 +129,12 @@ class _Outside:
 
 
 def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
-    one = architecture.model_copy(update={"layers": 1})
-    block = Block(one).double()
+    kinds = {
+        mixed: _alone(architecture, mixed=mixed)
+        for mixed in {architecture.has_experts(layer) for layer in range(architecture.layers)}
+    }
     for layer in range(architecture.layers):
+        one, block = kinds[architecture.has_experts(layer)]
         marks = (f".layers.{layer}.", f".layer.{layer}.")
         weights = {
             name.replace(mark, mark.replace(f".{layer}.", ".0.")): _wide(state, name)
@@ -142,6 +145,13 @@ def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
         ours = from_disk(weights, one)
         block.load_state_dict({n.removeprefix("model.layers.0."): ours[n] for n in ours})
         yield block
+
+
+def _alone(architecture: Architecture, *, mixed: bool) -> tuple[Architecture, Block]:
+    """The architecture of one block alone, and such a block, fp64."""
+    experts = architecture.experts.model_copy(update={"every": 1}) if architecture.experts else None
+    one = architecture.model_copy(update={"layers": 1, "experts": experts if mixed else None})
+    return one, Block(one).double()
 
 
 def _wide(state: State, name: str) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 from graftwork.errors import RunError
 from graftwork_train.layout import layout, sizes, tied
+from graftwork_train.layout_own import OWN, own_architecture
 from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
 
 CONFIG = "config.json"
@@ -24,6 +25,10 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Larger models are cut into files of about this size, so that they can be moved in parallel.
 SHARD_BYTES = 10 * 2**30
+# What a model card says, and what a state's config calls it.
+_CARD = {
+    "architecture": "architecture", "vocab": "vocab_size", "context": "max_position_embeddings",
+}  # fmt: skip
 # What checkpoints carry and no model of ours reads is left out: constants, BERT's other heads, and
 # copies of a tied head.
 _NOT_READ = re.compile(
@@ -45,20 +50,25 @@ class State:
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def open(cls, folder: Path) -> State:
+    def open(cls, folder: Path, *, own: bool = False) -> State:
         """Open the checkpoint in `folder` and check it: every tensor there, of its shape, no more.
+
+        Args:
+            folder: Where it lies.
+            own: Take models in graftwork's own format, too.
 
         Raises:
             RunError: files or tensors are missing, unexpected, cut off or of another shape.
         """
-        if (folder / GRAFTWORK).is_file() and not (folder / CONFIG).is_file():
+        ours = (folder / GRAFTWORK).is_file() and not (folder / CONFIG).is_file()
+        if ours and not own:
             raise RunError(
                 f"{folder} holds a model in graftwork's own format, because no Hugging Face "
                 f"family has all of its parts",
                 "Train a model that one can express: docs/language.md, Architecture, has its "
                 "words, and 'graftwork check' names those in the way.",
             )
-        config = _read_json(folder / CONFIG)
+        config = _own(_read_json(folder / GRAFTWORK)) if ours else _read_json(folder / CONFIG)
         tensors: dict[str, Tensor] = {}
         for file in _files(folder):
             tensors.update(read_header(file))
@@ -76,10 +86,10 @@ class State:
         Raises:
             RunError: naming the first tensors that are missing, unexpected or of another shape.
         """
-        promised = sizes(self.config)
         # Before all names are spelt out: a config may promise any number of blocks and experts.
-        if promised.layers * max(1, promised.experts) > len(self.tensors):
-            _refuse(where, "lacks", [f"tensors for all of its {promised.layers} blocks"])
+        layers, least = _least(self.config)
+        if least > len(self.tensors):
+            _refuse(where, "lacks", [f"tensors for all of its {layers} blocks"])
         expected = layout(self.config)
         _refuse(where, "lacks", [name for name in expected if name not in self.tensors])
         _refuse(where, "has unexpected", [name for name in self.tensors if name not in expected])
@@ -104,6 +114,8 @@ class State:
     def write(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         """Write config and weights, streamed; one file, or several of about `shard_bytes`.
 
+        In graftwork's own format the config is `graftwork.json`.
+
         Raises:
             RunError: the tensors are not those of the config; nothing is written then.
             OSError: the disk is full or not writable.
@@ -114,8 +126,10 @@ class State:
             write_file(folder / WEIGHTS, shards[0])
         else:
             self._write_shards(folder, shards)
-        text = json.dumps(dict(self.config), indent=2, sort_keys=True)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        own = self.config.get("model_type") == OWN
+        config = {ours: self.config[key] for ours, key in _CARD.items()} if own else self.config
+        text = json.dumps(dict(config), indent=2, sort_keys=True)
+        (folder / (GRAFTWORK if own else CONFIG)).write_text(text + "\n", encoding="utf-8")
 
     def _write_shards(self, folder: Path, shards: list[dict[str, Tensor]]) -> None:
         places: dict[str, str] = {}
@@ -126,6 +140,23 @@ class State:
         index = {"metadata": {"total_size": self.bytes}, "weight_map": places}
         text = json.dumps(index, indent=2, sort_keys=True)
         (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _own(card: dict[str, Any]) -> dict[str, Any]:
+    missing = [key for key in _CARD if key not in card]
+    if missing:
+        raise RunError(f"{GRAFTWORK} does not say {missing[0]!r}", "Copy or build it again.")
+    return {"model_type": OWN, **{theirs: card[ours] for ours, theirs in _CARD.items()}}
+
+
+def _least(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Blocks, and the fewest tensors that they can have."""
+    if config.get("model_type") == OWN:
+        layers = own_architecture(config).layers
+        return layers, layers
+    size = sizes(config)
+    experts = size.layers // (config.get("decoder_sparse_step") or 1) * size.experts
+    return size.layers, max(size.layers, experts)
 
 
 def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:

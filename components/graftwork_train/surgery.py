@@ -37,8 +37,8 @@ class Patient:
     card: ModelCard
 
 
-def open_patient(folder: Path, verb: str) -> Patient:
-    """Open a model that is to be rebuilt.
+def open_patient(folder: Path, verb: str, *, own: bool = False) -> Patient:
+    """Open a model that is to be rebuilt; `own` takes models in graftwork's own format, too.
 
     Raises:
         RunError: it is no whole checkpoint, or a sparse one.
@@ -48,7 +48,7 @@ def open_patient(folder: Path, verb: str) -> Patient:
             f"{folder} is a sparse model, and its masks or factors fit no other weights",
             f"Put a densify stage before it, and {verb} what that makes.",
         )
-    return Patient(folder, State.open(folder), load_card(folder))
+    return Patient(folder, State.open(folder, own=own), load_card(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def check_function(job: Job, before: Patient, card: ModelCard, contract: Contrac
     """
     tokens = probe_tokens(before.folder, card.vocab, card.context)
     old = logits(before.state, before.card.architecture, tokens)
-    new = logits(State.open(job.out), card.architecture, tokens)
+    new = logits(State.open(job.out, own=True), card.architecture, tokens)
     change = Change(
         difference=float((new - old).abs().max()),
         loss_before=mean_loss(old, tokens, card.architecture.kind),

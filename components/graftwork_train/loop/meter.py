@@ -112,8 +112,10 @@ def _balance(result: Result) -> Point:
     if result.balance is None or result.load_LE is None:
         return {}
     load_LE = result.load_LE
+    dropped = {} if result.dropped is None else {"dropped": float(result.dropped)}
     # max_load is 1 where all experts get the same, and their number where one gets everything.
     return {
         "balance": float(result.balance),
         "max_load": float(load_LE.max() * load_LE.shape[1]),
+        **dropped,
     }

@@ -17,13 +17,15 @@ class Balance(NamedTuple):
     """How the experts were used, as means over layers and tokens of a micro-batch.
 
     Attributes:
-        balance: Balance loss; carries gradients.
+        balance: Balance loss, for the record.
+        aim: Balance loss in its weight; carries gradients.
         z: z-loss of the routers; carries gradients.
         load_LE: Each expert's share of the assignments, of all workers.
         dropped: Share of this worker's assignments that experts had no room for.
     """
 
     balance: Tensor
+    aim: Tensor
     z: Tensor
     load_LE: Tensor
     dropped: Tensor
@@ -67,5 +69,7 @@ class Objective(nn.Module):
         if self._workers > 1:
             dist.all_reduce(load_LE)
             load_LE = load_LE / self._workers
-        balance = load_LE.shape[1] * (load_LE * routing.probability_E).sum(-1).mean()
-        return Balance(balance, routing.z.mean(), load_LE, routing.dropped.mean())
+        balance_L = load_LE.shape[1] * (load_LE * routing.probability_E).sum(-1)
+        aim = (balance_L * self.decoder.balance_weights()).mean()
+        dropped = routing.dropped.mean()
+        return Balance(balance_L.detach().mean(), aim, routing.z.mean(), load_LE, dropped)

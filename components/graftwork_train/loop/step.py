@@ -111,7 +111,7 @@ class Engine:
                     )
                 aim = aim * (self._place.sharers / predicted)
                 if balance is not None and self._experts is not None:
-                    aim = aim + self._experts.balance * share * balance.balance
+                    aim = aim + share * balance.aim
                     aim = aim + self._experts.z_loss * share * balance.z
                     used.append(Balance(*(value.detach() * share for value in balance)))
                 aim.backward()

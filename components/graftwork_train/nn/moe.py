@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graftwork.spec.model import Architecture, Experts
+from graftwork.spec.experts import AdaptiveBalance, Experts
+from graftwork.spec.model import Architecture
 from graftwork_train.nn.attention import compute_type
 from graftwork_train.nn.layers import Linear, activate
 
@@ -90,6 +91,30 @@ def balanced_bias(bias_E: Tensor, load_E: Tensor, rate: float) -> Tensor:
     return bias_E + rate * (load_E.mean(-1, keepdim=True) - load_E).sign()
 
 
+def normalised(logits_NE: Tensor, scale: float) -> Tensor:
+    """Each token's scores brought to mean 0 and a standard deviation of `scale` over the experts.
+
+    Wei et al. 2024, Skywork-MoE, arXiv:2406.06563: the same for a·z + c as for z, if a > 0.
+    """
+    centred_NE = logits_NE.float() - logits_NE.float().mean(-1, keepdim=True)
+    # Scores that are all alike, as a router of zeros gives them, stay alike.
+    spread_N1 = centred_NE.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-9)
+    return scale * centred_NE / spread_N1
+
+
+def adapted(
+    weight: Tensor, load_E: Tensor, capacity: float | None, word: AdaptiveBalance
+) -> Tensor:
+    """A layer's weight of the balance loss after a step; its fixed point is min(rate·d, most).
+
+    Wei et al. 2024, Skywork-MoE, arXiv:2406.06563. Loads of all workers make the drop rate d, so
+    that all move alike.
+    """
+    room = (1.0 if capacity is None else capacity) / load_E.shape[-1]
+    dropped = (load_E - room).clamp(min=0).sum()
+    return word.memory * weight + (1 - word.memory) * (word.rate * dropped).clamp(max=word.most)
+
+
 def grouped_linear(x_SD: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:
     """Multiply each group of rows with its expert's weight; `ends_E` are the groups' ends (int32).
 
@@ -134,7 +159,8 @@ class MixtureOfExperts(nn.Module):
 
     Weights are stacked: `gate_up` (E, 2F, D) is Mixtral's w1 over w3, `down` (E, D, F) its w2;
     experts that are not gated have `up` (E, F, D). `bias` (E) is what balances loads without a
-    loss: no gradient moves it, but it is kept with the weights.
+    loss: no gradient moves it, but it is kept with the weights. So is `balance` (1), the weight of
+    the balance loss where it adapts.
     """
 
     def __init__(self, architecture: Architecture, experts: Experts) -> None:
@@ -142,6 +168,7 @@ class MixtureOfExperts(nn.Module):
         width, hidden, count = architecture.width, architecture.expert_hidden, experts.count
         self.top_k, self.weights, self.capacity = experts.top_k, experts.weights, experts.capacity
         self.kind = architecture.mlp
+        self.word = experts
         self.gate = Linear(width, count)
         if architecture.gated:
             self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
@@ -151,6 +178,9 @@ class MixtureOfExperts(nn.Module):
         self.bias: nn.Parameter | None = None
         if experts.bias_rate:
             self.bias = nn.Parameter(torch.zeros(count), requires_grad=False)
+        self.balance: nn.Parameter | None = None
+        if experts.adaptive:
+            self.balance = nn.Parameter(torch.full((1,), experts.balance), requires_grad=False)
         self.shared: FeedForward | None = None
         if experts.shared:
             # Experts that all tokens pass are one block of their summed inner sizes.
@@ -162,6 +192,8 @@ class MixtureOfExperts(nn.Module):
         """(B, T, D) to (B, T, D), and how the tokens were sent."""
         x_ND = x_BTD.flatten(0, 1)
         logits_NE = self.gate(x_ND)
+        if self.word.logit_norm is not None:
+            logits_NE = normalised(logits_NE, self.word.logit_norm)
         probabilities_NE, weights_Nk, experts_Nk = route(
             logits_NE, self.top_k, self.weights, self.bias
         )
@@ -184,6 +216,16 @@ class MixtureOfExperts(nn.Module):
         load_E = tokens_E / len(experts_S)
         routing = Routing(probabilities_NE.mean(0), load_E, z_loss(logits_NE), dropped)
         return y_ND.view_as(x_BTD), routing
+
+    @torch.no_grad()
+    def follow(self, load_E: Tensor, keep: Tensor) -> None:
+        """After an optimizer step, move what balances loads; `keep` of 1 leaves it as it is."""
+        if self.bias is not None:
+            moved_E = balanced_bias(self.bias, load_E, self.word.bias_rate)
+            self.bias.copy_(self.bias.where(keep > 0, moved_E))
+        if self.balance is not None and self.word.adaptive is not None:
+            moved = adapted(self.balance, load_E, self.capacity, self.word.adaptive)
+            self.balance.copy_(self.balance.where(keep > 0, moved))
 
     def _first(self) -> Tensor:
         return self.gate_up if self.kind in ("swiglu", "geglu") else self.up

@@ -19,7 +19,7 @@ from graftwork.spec.model import Architecture
 from graftwork.spec.rope import Dynamic
 from graftwork_train.nn.attention import Attention, Sight, look
 from graftwork_train.nn.layers import Embedding, Linear, make_norm, normed
-from graftwork_train.nn.moe import FeedForward, MixtureOfExperts, Routing, balanced_bias
+from graftwork_train.nn.moe import FeedForward, MixtureOfExperts, Routing
 from graftwork_train.nn.positions import places, rotary_tables
 
 INITIAL_STD = 0.02
@@ -31,7 +31,7 @@ _BACK = (
 class Output(NamedTuple):
     """What a forward pass gives: states before the head, and how experts were used.
 
-    `routing` has a leading dimension of layers, and is None in a dense model.
+    `routing` has a leading dimension of layers with experts, and is None in a dense model.
     """
 
     hidden_BTD: Tensor
@@ -39,9 +39,14 @@ class Output(NamedTuple):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each with a norm and added to the residual stream."""
+    """Attention and feed-forward, each with a norm and added to the residual stream.
 
-    def __init__(self, architecture: Architecture) -> None:
+    Args:
+        architecture: The model's.
+        layer: The block's number, which says whether it has experts.
+    """
+
+    def __init__(self, architecture: Architecture, layer: int = 0) -> None:
         super().__init__()
         self.post = architecture.norm_order == "post"
         self.input_layernorm = make_norm(architecture, architecture.width)
@@ -49,7 +54,7 @@ class Block(nn.Module):
         self.post_attention_layernorm = make_norm(architecture, architecture.width)
         self.mlp: FeedForward | MixtureOfExperts = (
             MixtureOfExperts(architecture, architecture.experts)
-            if architecture.experts
+            if architecture.experts and architecture.has_experts(layer)
             else FeedForward(architecture, architecture.hidden, bias=architecture.mlp_bias)
         )
 
@@ -84,7 +89,7 @@ class Body(nn.Module):
             self.embed_positions = Embedding(architecture.max_positions, width)
         if architecture.token_types:
             self.embed_types = Embedding(architecture.token_types, width)
-        self.layers = nn.ModuleList(Block(architecture) for _ in range(architecture.layers))
+        self.layers = nn.ModuleList(Block(architecture, i) for i in range(architecture.layers))
         self.norm = make_norm(architecture, width)
 
 
@@ -155,7 +160,9 @@ class Decoder(nn.Module):
         residual = INITIAL_STD / (2 * self.architecture.layers) ** 0.5
         for name, parameter in self.named_parameters():
             if parameter.ndim == 1:
-                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                weight = self.architecture.experts if name.endswith("mlp.balance") else None
+                value = weight.balance if weight else float(not name.endswith("bias"))
+                parameter.fill_(value)
                 continue
             parameter.normal_(
                 0.0, residual if name.endswith(_BACK) else INITIAL_STD, generator=generator
@@ -220,19 +227,26 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def balance_experts(self, load_LE: Tensor, keep: Tensor) -> None:
-        """Move the biases that balance experts, after an optimizer step; nothing without them.
+        """Move what balances experts without gradients, after an optimizer step, if there is any.
 
         Args:
-            load_LE: Each expert's share of the step's assignments, of all workers.
+            load_LE: Each expert's share of the step's assignments, of all workers, by layer that
+                has experts.
             keep: Scalar; 1 leaves everything as it is.
         """
-        experts = self.architecture.experts
-        if experts is None or not experts.bias_rate:
-            return
-        for block, load_E in zip(self.model.layers, load_LE, strict=True):
-            bias_E = block.get_parameter("mlp.bias")
-            moved_E = balanced_bias(bias_E, load_E, experts.bias_rate)
-            bias_E.copy_(bias_E.where(keep > 0, moved_E))
+        for mixture, load_E in zip(self._mixtures(), load_LE, strict=True):
+            mixture.follow(load_E, keep)
+
+    def balance_weights(self) -> Tensor | float:
+        """Weight of the balance loss: one number, or by layer with experts where it adapts."""
+        weights = [mixture.balance for mixture in self._mixtures() if mixture.balance is not None]
+        if weights:
+            return torch.cat([weight.detach() for weight in weights])
+        return self.architecture.experts.balance if self.architecture.experts else 0.0
+
+    def _mixtures(self) -> list[MixtureOfExperts]:
+        blocks = [block.get_submodule("mlp") for block in self.model.layers]
+        return [block for block in blocks if isinstance(block, MixtureOfExperts)]
 
     def parameter_count(self) -> int:
         """All parameters, a tied embedding counted once."""

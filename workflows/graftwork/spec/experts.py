@@ -9,6 +9,22 @@ from pydantic import Field, model_validator
 from graftwork.spec.base import Strict
 
 
+class AdaptiveBalance(Strict):
+    """A weight of the balance loss for each layer, which follows what a capacity drops there.
+
+    Wei et al. 2024, Skywork-MoE, arXiv:2406.06563: after every optimizer step the weight becomes
+    `memory` times itself and the rest `rate` times the share of assignments beyond the capacity,
+    `most` at most. The weights begin at `balance` and are kept with the model.
+    """
+
+    rate: float = Field(default=0.2, gt=0, le=1000)
+    """Weight for each share of assignments that is dropped."""
+    most: float = Field(default=0.01, gt=0, le=1000)
+    """Largest weight."""
+    memory: float = Field(default=0.99, ge=0, lt=1)
+    """Share of a layer's weight that stays from step to step."""
+
+
 class Experts(Strict):
     """A mixture of experts in place of the feed-forward blocks."""
 
@@ -34,6 +50,14 @@ class Experts(Strict):
     capacity: float | None = Field(default=None, gt=0, le=4096)
     """Tokens that an expert takes at most, in multiples of the mean load; later ones pass it by.
     Default: no limit, no token is dropped."""
+    every: int = Field(default=1, ge=1, le=10_000)
+    """Blocks for each one that has experts, the last of them; the others are dense."""
+    logit_norm: float | None = Field(default=None, gt=0, le=1000)
+    """Brings each token's scores of the experts to mean 0 and this standard deviation. Default:
+    scores are taken as they are."""
+    adaptive: AdaptiveBalance | None = None
+    """Lets the weight of the balance loss follow what is dropped, or what a capacity of 1 would
+    drop where there is none. Default: the weight is constant."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from graftwork.spec.model import Architecture
 
-Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "bert"]
+Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "bert"]
 
 
 def family(architecture: Architecture) -> Family | None:
@@ -48,6 +48,8 @@ def _nearest(architecture: Architecture) -> Family:
     if architecture.kind == "encoder":
         return "bert"
     if architecture.experts:
+        if architecture.qk_norm == "head":
+            return "qwen3_moe"
         return "olmoe" if architecture.qk_norm == "whole" else "mixtral"
     return "qwen3" if architecture.qk_norm == "head" else "llama"
 
@@ -119,6 +121,10 @@ def _experts(a: Architecture) -> Iterator[str]:
         yield "biases that balance experts"
     if a.experts.capacity is not None:
         yield "a capacity of experts"
+    if a.experts.logit_norm is not None:
+        yield "normed scores of experts"
+    if a.experts.adaptive is not None:
+        yield "an adaptive balance of experts"
 
 
 def _mixtral(a: Architecture) -> Iterator[str]:
@@ -129,6 +135,7 @@ def _mixtral(a: Architecture) -> Iterator[str]:
         yield f"qk_norm {a.qk_norm!r}"
     if a.experts and a.experts.weights == "plain":
         yield "weights of experts that are not renormalised"
+    yield from _every(a)
 
 
 def _olmoe(a: Architecture) -> Iterator[str]:
@@ -138,6 +145,19 @@ def _olmoe(a: Architecture) -> Iterator[str]:
         yield "no qk_norm of whole queries and keys"
     if a.head_size * a.heads != a.width:
         yield "head_dim"
+    yield from _every(a)
+
+
+def _qwen3_moe(a: Architecture) -> Iterator[str]:
+    yield from _experts(a)
+    yield from _both_or_no_biases(a)
+    if a.qk_norm != "head":
+        yield "no qk_norm of each head"
+
+
+def _every(a: Architecture) -> Iterator[str]:
+    if a.experts and a.experts.every > 1:
+        yield "experts in some blocks only"
 
 
 def _bert(a: Architecture) -> Iterator[str]:
@@ -164,5 +184,6 @@ _RULES: dict[Family, Callable[[Architecture], Iterator[str]]] = {
     "qwen3": _qwen3,
     "mixtral": _mixtral,
     "olmoe": _olmoe,
+    "qwen3_moe": _qwen3_moe,
     "bert": _bert,
 }

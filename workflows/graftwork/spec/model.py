@@ -108,6 +108,11 @@ class Architecture(Strict):
             )
         if self.experts and self.mlp_bias:
             yield "experts have no biases; leave mlp_bias out"
+        if self.experts and self.experts.every > self.layers:
+            yield (
+                f"one of every {self.experts.every} blocks has experts, and there are only "
+                f"{self.layers}; use at most 'every: {self.layers}'"
+            )
         if self.kind == "decoder" and self.token_types:
             yield "token_types are an encoder's; leave them out, or write 'kind: encoder'"
 
@@ -145,18 +150,29 @@ class Architecture(Strict):
     def _attention(self) -> int:
         return self.width * self.head_size * 2 * (self.heads + self.key_value_heads)
 
-    def _feed_forward(self) -> int:
-        """One feed-forward block, or one expert."""
-        return (3 if self.gated else 2) * self.width * self.expert_hidden
+    @property
+    def expert_layers(self) -> int:
+        """Blocks that have experts."""
+        return self.layers // self.experts.every if self.experts else 0
 
-    def _copies(self, *, active: bool) -> int:
-        """Feed-forward blocks in a layer, or those that one token passes."""
+    def has_experts(self, layer: int) -> bool:
+        """Whether a block, counted from 0, has experts."""
+        return self.experts is not None and (layer + 1) % self.experts.every == 0
+
+    def _feed_forward(self, hidden: int) -> int:
+        """One feed-forward block, or one expert."""
+        return (3 if self.gated else 2) * self.width * hidden
+
+    def _feed_forwards(self, *, active: bool) -> int:
+        """All feed-forward blocks and experts, or those that one token passes."""
+        dense = (self.layers - self.expert_layers) * self._feed_forward(self.hidden)
         if self.experts is None:
-            return 1
-        return self.experts.shared + (self.experts.top_k if active else self.experts.count)
+            return dense
+        copies = self.experts.shared + (self.experts.top_k if active else self.experts.count)
+        return dense + self.expert_layers * copies * self._feed_forward(self.expert_hidden)
 
     def _router(self) -> int:
-        return self.layers * self.width * self.experts.count if self.experts else 0
+        return self.expert_layers * self.width * self.experts.count if self.experts else 0
 
     def _transform(self) -> int:
         """The matrix before an encoder's head."""
@@ -164,12 +180,12 @@ class Architecture(Strict):
 
     def linear_parameters(self) -> int:
         """Weights of the linear layers inside the blocks, all experts counted, routers not."""
-        return self.layers * (self._attention() + self._copies(active=False) * self._feed_forward())
+        return self.layers * self._attention() + self._feed_forwards(active=False)
 
     def expert_parameters(self) -> int:
         """Weights of all experts that tokens are sent to; of those that all pass, none."""
         count = self.experts.count if self.experts else 0
-        return self.layers * count * self._feed_forward()
+        return self.expert_layers * count * self._feed_forward(self.expert_hidden)
 
     def _norm(self, size: int) -> int:
         return size if self.norm == "rms" else 2 * size
@@ -184,9 +200,11 @@ class Architecture(Strict):
             block += self._norm(size) + self._norm(kv)
         block += (size + 2 * kv) * self.qkv_bias + self.width * self.output_bias
         block += ((2 if self.gated else 1) * self.hidden + self.width) * self.mlp_bias
-        if self.experts and self.experts.bias_rate:
-            block += self.experts.count
         rest = self._norm(self.width) + self.width * (self.token_types + (self.max_positions or 0))
+        if self.experts and self.experts.bias_rate:
+            rest += self.expert_layers * self.experts.count
+        if self.experts and self.experts.adaptive:
+            rest += self.expert_layers
         if self.kind == "encoder":
             rest += self.width + self._norm(self.width) + vocab
         return self.layers * block + rest
@@ -197,21 +215,18 @@ class Architecture(Strict):
         matrices = self._router() + self._transform() + self.linear_parameters()
         return embeddings + self._small(vocab) + matrices
 
-    def active_parameters(self, vocab: int, *, density: float = 1.0) -> int:
-        """Parameters that one token meets: experts it is not sent to and masked ones left out."""
+    def active_parameters(self, vocab: int) -> int:
+        """Parameters that one token meets: experts it is not sent to are left out."""
         look_ups = 0 if self.tie_embeddings else vocab * self.width
-        return round(self.matmul_parameters(vocab, density=density)) + look_ups + self._small(vocab)
+        return self.matmul_parameters(vocab) + look_ups + self._small(vocab)
 
-    def matmul_parameters(self, vocab: int, *, density: float = 1.0) -> float:
-        """Weights that one token is multiplied with: active experts, the head, no look-ups.
-
-        `density` is the share of the blocks' linear weights that a sparse stage keeps.
-        """
-        block = self._attention() + self._copies(active=True) * self._feed_forward()
+    def matmul_parameters(self, vocab: int) -> int:
+        """Weights that one token is multiplied with: active experts, the head, no look-ups."""
+        blocks = self.layers * self._attention() + self._feed_forwards(active=True)
         head = self._transform() + vocab * self.width
-        return density * self.layers * block + self._router() + head
+        return blocks + self._router() + head
 
-    def flops_per_token(self, vocab: int, context: int, *, density: float = 1.0) -> float:
+    def flops_per_token(self, vocab: int, context: int) -> float:
         """Training FLOPs of one token: 6 per active weight, and attention.
 
         With S the size of all query heads, a decoder's attention costs T·S multiply-adds forward
@@ -220,4 +235,4 @@ class Architecture(Strict):
         """
         seen = 6 if self.kind == "decoder" else 12
         attention = seen * self.layers * context * self.heads * self.head_size
-        return 6 * self.matmul_parameters(vocab, density=density) + attention
+        return 6 * self.matmul_parameters(vocab) + attention

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from graftwork.errors import RunError
 from graftwork.spec.family import family, inexpressible
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.hf import bert, llama, mixtral, olmoe, qwen2, qwen3
+from graftwork_train.nn.hf import bert, llama, mixtral, olmoe, qwen2, qwen3, qwen3_moe
 from graftwork_train.nn.hf.files import CONFIG
 from graftwork_train.nn.hf.shared import REMEDY
 
@@ -20,6 +20,7 @@ _WRITE: dict[str, Callable[[Architecture, int, int, int | None], dict[str, Any]]
     "qwen3": qwen3.config,
     "mixtral": mixtral.config,
     "olmoe": olmoe.config,
+    "qwen3_moe": qwen3_moe.config,
     "bert": bert.config,
 }
 _READ: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
@@ -29,6 +30,7 @@ _READ: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "qwen3": qwen3.architecture,
     "mixtral": mixtral.architecture,
     "olmoe": olmoe.architecture,
+    "qwen3_moe": qwen3_moe.architecture,
     "bert": bert.architecture,
 }
 

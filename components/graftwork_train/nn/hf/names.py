@@ -14,10 +14,14 @@ from torch import Tensor
 
 from graftwork.spec.family import family
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.hf import bert, mixtral, olmoe
+from graftwork_train.nn.hf import bert, mixtral, olmoe, qwen3_moe
 from graftwork_train.nn.hf.files import Tensors
 
-_EXPERTS = {"mixtral": mixtral.EXPERTS, "olmoe": olmoe.EXPERTS}
+_EXPERTS = {
+    "mixtral": mixtral.EXPERTS,
+    "olmoe": olmoe.EXPERTS,
+    "qwen3_moe": qwen3_moe.EXPERTS,
+}
 
 
 def to_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensors:
