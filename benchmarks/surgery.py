@@ -65,7 +65,7 @@ def operate(method: str, source: Path, target: Path) -> None:
     if method == "g_stack":
         result = grow(GStack(name="g_stack", factor=4), state, 0).state
     else:
-        word = SparseUpcycling(name="sparse_upcycling", experts=8, top_k=2)
+        word = SparseUpcycling(name="sparse_upcycling", experts=8, top_k=2, every=1)
         result = upcycle(word, state, 0).state
     result.write(target)
     os.sync()

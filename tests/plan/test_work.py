@@ -67,7 +67,12 @@ def test_an_unused_expert_is_no_active_parameter(build):
         "experts": {
             "upcycle": {
                 "from": "large",
-                "method": {"name": "sparse_upcycling", "experts": 4, "top_k": 1},
+                "method": {
+                    "name": "sparse_upcycling",
+                    "experts": 4,
+                    "top_k": 1,
+                    "every": 1,
+                },
             }
         }
     }

@@ -14,7 +14,7 @@ TOKENS = torch.arange(40).reshape(2, 20)
 
 
 def _stage(**method):
-    method = {"name": "sparse_upcycling", "experts": 4, **method}
+    method = {"name": "sparse_upcycling", "experts": 4, "every": 1, **method}
     return {"upcycle": {"from": "small", "method": method}}
 
 
@@ -72,5 +72,5 @@ def test_a_method_that_breaks_its_promise_fails_the_stage(job, model, monkeypatc
 
 def test_a_mixture_is_not_upcycled_twice(job, model):
     moe = model(experts={"count": 2, "top_k": 1})
-    with pytest.raises(RunError, match="starts from a dense model"):
+    with pytest.raises(RunError, match="is a mixture of experts already"):
         _perform(job(_stage(), ("from", moe)))

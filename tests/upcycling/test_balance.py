@@ -44,7 +44,7 @@ def test_a_fresh_router_is_nearly_balanced():
 
 def test_a_token_costs_top_k_feed_forward_blocks():
     dense = Architecture(layers=2, width=64, heads=4)
-    method = SparseUpcycling(name="sparse_upcycling", experts=8, top_k=2, balance=0.02)
+    method = SparseUpcycling(name="sparse_upcycling", experts=8, every=1, balance=0.02)
     target = method.target(dense)
     feed_forward, router = 3 * 64 * dense.hidden, 8 * 64
     more = target.flops_per_token(100, 32) - dense.flops_per_token(100, 32)

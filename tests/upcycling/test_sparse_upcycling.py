@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -9,13 +10,13 @@ from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
 from graftwork.spec.upcycling import SparseUpcycling
 from graftwork_train.state import State
-from graftwork_train.upcycling import upcycle
+from graftwork_train.upcycling import similarity, upcycle
 
 TOKENS = torch.arange(48).reshape(2, 24)
 
 
 def _upcycled(folder, out, seed=0, **parameters):
-    method = SparseUpcycling(name="sparse_upcycling", **parameters)
+    method = SparseUpcycling(name="sparse_upcycling", **{"every": 1, **parameters})
     upcycled = upcycle(method, State.open(folder), seed)
     out.mkdir()
     upcycled.state.write(out)
@@ -75,7 +76,7 @@ def test_parameters_are_dense_plus_further_experts_plus_router(checkpoint, tmp_p
     feed_forward, router = 3 * 48 * 32, 8 * 32
     assert upcycled.state.parameters == dense + 2 * (7 * feed_forward + router)
 
-    method = SparseUpcycling(name="sparse_upcycling", experts=8, top_k=2)
+    method = SparseUpcycling(name="sparse_upcycling", experts=8, every=1)
     target = method.target(Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48))
     assert upcycled.state.parameters == target.parameters(96)
 
@@ -135,15 +136,116 @@ def test_a_single_expert_a_token_earns_a_note(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
-        ("mixtral", {"num_local_experts": 2}, "starts from a dense model, and this one has exp"),
-        ("qwen2", {}, "cannot express a 'qwen2' model"),
-        ("llama", {"attention_bias": True}, "has attention_bias, which Mixtral"),
-        ("llama", {"mlp_bias": True}, "has mlp_bias, which Mixtral"),
+        ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}, "is a mixture of experts already"),
+        ("bert", {"hidden_act": "gelu", "tie_word_embeddings": True}, "this is an encoder"),
+        ("llama", {"mlp_bias": True}, "feed-forward blocks have biases, and experts have none"),
     ],
 )
-def test_models_that_mixtral_cannot_express_are_refused(
+def test_models_whose_blocks_cannot_be_experts_are_refused(
     checkpoint, tmp_path, family, changes, message
 ):
     folder = checkpoint(family=family, **changes)
     with pytest.raises(RunError, match=message):
         _upcycled(folder, tmp_path / "experts")
+    assert not (tmp_path / "experts").exists()
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_qwen3_becomes_qwen3_moe_in_every_block_or_in_every_other(checkpoint, tmp_path, every):
+    folder = checkpoint(family="qwen3", head_dim=8)
+    _upcycled(folder, tmp_path / "experts", experts=4, every=every)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "experts")
+    assert theirs.config.model_type == "qwen3_moe"
+    assert (_logits(tmp_path / "experts") - _logits(folder)).abs().max() <= 1e-5
+    dense = [name for name, _ in theirs.named_parameters() if "layers.0.mlp.up_proj" in name]
+    assert len(dense) == (1 if every == 2 else 0)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [("qwen2", {}), ("llama", {"attention_bias": True}), ("llama", {"head_dim": 8})],
+)
+@pytest.mark.parametrize("every", [1, 2])
+def test_what_no_family_expresses_is_kept_in_our_own_format(
+    checkpoint, upcycled, difference, family, changes, every
+):
+    folder = checkpoint(family=family, **changes)
+    method = SparseUpcycling(name="sparse_upcycling", experts=4, every=every)
+    made, _ = upcycled(folder, method)
+    assert difference(made, folder) <= 1e-5
+    # Mixtral expresses a plain Llama with experts in every block.
+    expressible = "head_dim" in changes and every == 1
+    assert (made / ("config.json" if expressible else "graftwork.json")).is_file()
+    assert (made / "config.json").is_file() == expressible
+
+
+def test_by_default_every_other_block_gets_32_experts(checkpoint, upcycled):
+    _, done = upcycled(checkpoint(), SparseUpcycling(name="sparse_upcycling"))
+    assert done.report["experts"] == 32
+    assert done.report["layers_with_experts"] == 1
+    feed_forward, router = 3 * 48 * 32, 32 * 32
+    dense = SparseUpcycling(name="sparse_upcycling").target(
+        Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48)
+    )
+    assert dense.parameters(96) == done.state.parameters
+    before = Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48).parameters(96)
+    assert done.state.parameters == before + 31 * feed_forward + router
+
+
+@pytest.mark.parametrize(("capacity", "same"), [(2.0, True), (0.5, False)])
+def test_dropped_tokens_break_the_equality_and_a_capacity_for_all_does_not(
+    checkpoint, upcycled, difference, capacity, same
+):
+    folder = checkpoint()
+    method = SparseUpcycling(
+        name="sparse_upcycling", experts=4, every=1, router_std=0.5, capacity=capacity
+    )
+    made, _ = upcycled(folder, method)
+    assert (difference(made, folder) <= 1e-5) is same
+    shape = Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48)
+    assert method.promise(shape) == ("exact" if same else "approximate")
+
+
+def test_plain_weights_promise_nothing_and_shrink_the_output(checkpoint, upcycled, difference):
+    folder = checkpoint()
+    method = SparseUpcycling(name="sparse_upcycling", experts=8, every=1, weights="plain")
+    made, _ = upcycled(folder, method)
+    assert difference(made, folder) > 0.1
+    assert method.promise(Architecture(layers=2, width=32, heads=4)) == "none"
+
+
+def test_balancing_biases_begin_at_zero_and_are_kept_with_the_model(
+    checkpoint, upcycled, difference
+):
+    folder = checkpoint()
+    method = SparseUpcycling(name="sparse_upcycling", experts=4, every=1, bias_rate=0.001)
+    made, _ = upcycled(folder, method)
+    assert difference(made, folder) <= 1e-5
+    assert not load_file(made / "model.safetensors")["model.layers.1.mlp.bias"].any()
+
+
+def test_more_blocks_apart_than_there_are_is_refused(checkpoint, tmp_path):
+    with pytest.raises(RunError, match="one of every 3 blocks would get experts, and there are"):
+        _upcycled(checkpoint(), tmp_path / "experts", every=3)
+
+
+def test_top_k_over_experts_is_refused():
+    with pytest.raises(ValidationError, match="top_k is 3, but there are only 2 experts"):
+        SparseUpcycling(name="sparse_upcycling", experts=2, top_k=3)
+
+
+def test_a_checkpoint_with_a_missing_tensor_is_refused_by_name(checkpoint, tmp_path):
+    folder = checkpoint()
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(RunError, match=r"lacks model\.layers\.1\.mlp\.up_proj\.weight"):
+        _upcycled(folder, tmp_path / "experts")
+    assert not (tmp_path / "experts").exists()
+
+
+def test_experts_are_alike_at_first(checkpoint, upcycled):
+    method = SparseUpcycling(name="sparse_upcycling", experts=4, every=2)
+    shape = method.target(Architecture(layers=2, width=32, heads=4, kv_heads=2, ffn=48))
+    made, _ = upcycled(checkpoint(), method)
+    assert similarity(State.open(made, own=True), shape) == pytest.approx(1.0)

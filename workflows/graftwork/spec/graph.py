@@ -178,7 +178,9 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
         return target
     if source is None:
         raise TypeError(f"a {body.kind} stage makes no model")
-    if not isinstance(body, Grow | Upcycle):
+    if isinstance(body, Upcycle):
+        return body.method.target(known[source])
+    if not isinstance(body, Grow):
         return known[source]
     check_expressible(known[source], repr(body.kind))
     target = body.method.target(known[source])
