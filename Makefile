@@ -8,7 +8,7 @@ RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 SPECS ?= $(sort $(wildcard specs/papers/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: bench-checkpoint bench-gpu help quickstart test test-slow test-all test-cluster test-cluster-faults images check lint types layers format goldens docs bench results constraints clean
+.PHONY: bench-checkpoint bench-gpu bench-recovery help quickstart test test-slow test-faults test-all test-cluster test-cluster-faults images check lint types layers format goldens docs bench results constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,10 +29,13 @@ quickstart: $(VENV)/.train ## Train, grow, upcycle, continue, sparsify and densi
 	$(BIN)/graftwork run specs/quickstart.yaml
 
 test: $(VENV)/.dev ## Run the fast tests.
-	$(RUN_ENV) $(BIN)/pytest -m 'not slow and not cluster' $(ARGS)
+	$(RUN_ENV) $(BIN)/pytest -m 'not slow and not cluster and not faults' $(ARGS)
 
 test-slow: $(VENV)/.dev ## Run the tests that take minutes.
 	$(RUN_ENV) $(BIN)/pytest -m 'slow and not cluster' $(ARGS)
+
+test-faults: $(VENV)/.dev ## Disturb trainings in every way at every moment; test-slow has thirty of these cells.
+	FAULTS_REPORT=$${FAULTS_REPORT:-build/faults} $(RUN_ENV) $(BIN)/pytest -m faults tests/faults $(ARGS)
 
 test-all: test test-slow ## Run both.
 
@@ -85,6 +88,9 @@ bench-gpu: $(VENV)/.dev ## Measure training on one GPU: MFU in bf16, fp8, expert
 
 bench-checkpoint: $(VENV)/.dev ## Measure checkpoints of 2.4 GB on disk and, where MINIO names a server, to S3; needs 10 GB.
 	timeout 1800 $(BIN)/python -W ignore benchmarks/checkpoint.py
+
+bench-recovery: $(VENV)/.dev ## Measure how long after a kill a training of 10M parameters is at a new step; about five minutes.
+	timeout 900 $(BIN)/python -W ignore benchmarks/recovery.py
 
 constraints: $(BIN)/uv ## Pin the versions that are installed now.
 	@{ head -2 constraints.txt; $(BIN)/uv pip freeze --python $(BIN)/python | grep -vE '^(-e|graftwork|uv==)'; } > constraints.new

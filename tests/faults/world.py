@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +85,40 @@ class Ended:
     output: str = ""
 
 
+class Warm:
+    """A warm process, whose forks do what the order says."""
+
+    def __init__(self, path: Path, folder: Path, environment: dict[str, str]) -> None:
+        self._path, self._environment = path, environment
+        with (folder / "warm.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "tests.faults.warm", str(path), *KINDS],
+                cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.pid = self._process.pid
+
+    def fork(self, path: Path, variables: dict[str, str]) -> Forked:
+        """Start a try of the step in a file."""
+        until, environment = time.monotonic() + ALONE, self._environment | variables
+        while True:
+            try:
+                return Forked(str(self._path), path, Lease(None, bool), environment)
+            except (FileNotFoundError, ConnectionRefusedError):  # it is about to listen
+                if self._process.poll() is not None or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def limit_of(workers: int) -> int:
+    """Seconds for one try."""
+    return ALONE if workers == 1 else TOGETHER
+
+
 class World:
     """All that the cells of one session share, made once.
 
@@ -93,7 +130,6 @@ class World:
         self.folder = folder
         self._short = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
         self._mark = f"faults-{uuid.uuid4().hex}"
-        self._ray: dict[str, str] = {}
         self._straight: dict[tuple[str, int], Straight] = {}
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
@@ -107,7 +143,8 @@ class World:
             aws_access_key_id="key", aws_secret_access_key="secret",
         )  # fmt: skip
         self._client.create_bucket(Bucket=BUCKET)
-        self._warm = self._start_warm()
+        self._warm = Warm(self._short / "warm", self.folder, self.environment)
+        self._ray_warm: Warm | None = None
         self.inputs = self.folder / "inputs"
         self.steps = self._plan()
         try:
@@ -129,25 +166,6 @@ class World:
             processes.VARIABLE: self._mark,
         }
 
-    def _start_warm(self) -> subprocess.Popen[bytes]:
-        with (self.folder / "warm.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "tests.faults.warm",
-                 str(self._short / "warm"), *KINDS],
-                cwd=REPOSITORY, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log,
-            )  # fmt: skip
-
-    def _fork(self, path: Path, environment: dict[str, str]) -> Forked:
-        until = time.monotonic() + ALONE
-        while True:
-            try:
-                return Forked(str(self._short / "warm"), path, Lease(None, bool), environment)
-            except (FileNotFoundError, ConnectionRefusedError):  # it is about to listen
-                if self._warm.poll() is not None or time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
-
     def _plan(self) -> dict[str, Step]:
         corpus = self.folder / "corpus"
         corpus.mkdir()
@@ -160,20 +178,19 @@ class World:
         return {made.step.name: made.step for made in plan_files([path]).steps}
 
     def _make_input(self, step: Step) -> None:
-        code, output, _ = self._run(step, Order(folder=str(self.folder)), ALONE, self.environment)
+        code, output, _ = self._run(step, Order(folder=str(self.folder)))
         assert code == 0, output
 
-    def _run(
-        self, step: Step, order: Order, limit: float, environment: dict[str, str]
-    ) -> tuple[int, str, bool]:
-        """One try of a step: its exit code, its output, and whether it ended in time."""
+    def _run(self, step: Step, order: Order) -> tuple[int, str, bool]:
+        """One try of a step: its exit code, its output, and whether it ended late."""
         folder = Path(order.folder)
         folder.mkdir(parents=True, exist_ok=True)
         write(order, folder / "order.json")
         (folder / "step.json").write_text(step.dumps())
-        told = environment | {VARIABLE: str(folder / "order.json")}
-        process = self._fork(folder / "step.json", told)
+        warm, limit = self._forks(order.workers), limit_of(order.workers)
+        process = warm.fork(folder / "step.json", {VARIABLE: str(folder / "order.json")})
         assert process.stdout is not None
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 2**20)  # it is read at the end
         try:
             code, late = process.wait(limit), False
         except subprocess.TimeoutExpired:
@@ -192,23 +209,25 @@ class World:
             folder = self.folder / f"straight-{stage}-{workers}"
             step = self._place(cell, folder)
             order = Order(folder=str(folder), workers=workers)
-            limit = ALONE if workers == 1 else TOGETHER
-            code, output, _ = self._run(step, order, limit, self._surroundings(workers))
+            code, output, _ = self._run(step, order)
             assert code == 0, output
             record = Store(step.storage).read_record(step.uri)
             assert record is not None
             self._straight[key] = Straight(verify.weights(record), verify.read_log(folder))
         return self._straight[key]
 
-    def _surroundings(self, workers: int) -> dict[str, str]:
+    def _forks(self, workers: int) -> Warm:
+        """The warm process for so many workers: several find a Ray that is up."""
         if workers == 1:
-            return self.environment
-        if not self._ray:
-            self.folder.joinpath("ray").mkdir(exist_ok=True)
+            return self._warm
+        if self._ray_warm is None:
             session = Path(tempfile.mkdtemp(dir=self._short))
             log = self.folder / "ray.log"
-            self._ray = ray_head.start(log, session, workers, self.environment)
-        return self.environment | self._ray
+            variables = ray_head.start(log, session / "ray", workers, self.environment)
+            # Ray reads its token when it is imported, so this Ray has a warm process of its own.
+            environment = self.environment | variables
+            self._ray_warm = Warm(session / "warm", self.folder, environment)
+        return self._ray_warm
 
     def _place(self, cell: Cell, folder: Path) -> Step:
         """The cell's step, its inputs put where the cell's storage is."""
@@ -281,14 +300,12 @@ class World:
         return Path(original.input_uri(original.one("data")))
 
     def _try(self, cell: Cell, step: Step, order: Order, storage: Storage, ended: Ended) -> None:
-        limit = ALONE if cell.workers == 1 else TOGETHER
-        surroundings = self._surroundings(cell.workers)
-        code, output, late = self._run(step, order, limit, surroundings)
+        code, output, late = self._run(step, order)
         self.proxy.control("release")
         ended.codes.append(code)
         ended.output += output
         if late:
-            ended.problems.append(f"try {len(ended.codes)} did not end in {limit} seconds")
+            ended.problems.append(f"try {len(ended.codes)} did not end in time")
         if cell.fault == "kill-raylet" and len(ended.codes) == 1:
             self._end_ray()
         harmed = [
@@ -317,14 +334,19 @@ class World:
             )
 
     def _end_ray(self) -> None:
-        self._ray = {}
+        """What is left of a Ray that has lost its raylet."""
+        if self._ray_warm is not None:
+            self._ray_warm.end()
+            self._ray_warm = None
         for process in set(processes.marked(self._mark)) - {self._warm.pid}:
-            processes._kill(process, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def close(self) -> None:
         """End all processes."""
+        self._end_ray()
+        self._warm.end()
         processes.sweep(self._mark, grace=2.0)
-        self._warm.wait()
         self.proxy.close()
         self._server.stop()
         shutil.rmtree(self._short, ignore_errors=True)
