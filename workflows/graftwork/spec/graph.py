@@ -182,8 +182,9 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
         return body.method.target(known[source])
     if not isinstance(body, Grow):
         return known[source]
-    check_expressible(known[source], repr(body.kind))
+    # What the method says first: it knows of mixtures, which come of an upcycling stage.
     target = body.method.target(known[source])
+    check_expressible(known[source], repr(body.kind))
     check_expressible(target, f"what {body.kind!r} makes")
     return target
 
