@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("one_of_workers.py")
 SIZES = {"layers": 2, "width": 32, "heads": 4, "ffn": 48}
-EXPERTS = {"count": 4, "balance": 1.0, "z_loss": 0.01, "bias_rate": 0.0005}
+EXPERTS = {"count": 4, "balance": 1.0, "z_loss": 0.01, "bias_rate": 0.0005, "adaptive": {}}
 
 
 def train(folder: Path, workers: int) -> list[dict[str, torch.Tensor]]:

@@ -5,6 +5,7 @@ from safetensors.torch import load_file
 
 from graftwork.spec.model import Architecture
 from graftwork.spec.upcycling import DropUpcycling
+from graftwork_train.nn.hf import load_model, save_model
 from graftwork_train.state import State
 from graftwork_train.upcycling import similarity
 from graftwork_train.upcycling.drop_upcycling import dropped_units
@@ -113,6 +114,30 @@ def test_experts_are_less_alike_than_copies(checkpoint, upcycled):
     shape = word().target(TINY)
     # A quarter in common, and as much by chance as means are other than zero.
     assert similarity(State.open(made), shape) == pytest.approx(0.25, abs=0.05)
+
+
+def _trained(folder, steps=30):
+    """The experts' likeness after some steps on random text, by AdamW."""
+    model = load_model(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        tokens = torch.randint(96, (8, 24), generator=generator)
+        logits = model.logits(model(tokens).hidden_BTD)[:, :-1]
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        optimizer.step()
+    save_model(model, folder)
+    return similarity(State.open(folder), model.architecture)
+
+
+def test_copies_stay_far_more_alike_in_training_than_redrawn_experts(checkpoint, upcycled):
+    folder = checkpoint()
+    copies, _ = upcycled(folder, word(ratio=0))
+    redrawn, _ = upcycled(folder, word())
+    alike, unlike = _trained(copies), _trained(redrawn)
+    assert 0.6 < alike < 0.9999
+    assert unlike < alike - 0.3
 
 
 def test_defaults_are_the_papers():
