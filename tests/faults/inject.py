@@ -33,7 +33,7 @@ from graftwork_train.loop.worker import Worker
 
 VARIABLE = "FAULT_ORDER"
 # Seconds that one thread waits for another, or for the proxy.
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 @dataclass(frozen=True)

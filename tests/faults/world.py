@@ -156,7 +156,7 @@ class World:
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
             "OMP_NUM_THREADS": "1",
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
