@@ -40,7 +40,7 @@ metadata: {name: recovery}
 storage: {root: FOLDER/runs}
 corpora: {web: {source: text, uri: FOLDER/corpus, broken_limit: 100%}}
 stages:
-  tokens: {prepare: {from: web, tokenizer: {name: bytes}, context: 128, held_out: 0%}}
+  tokens: {prepare: {from: web, tokenizer: {name: bytes}, context: 128, held_out: 2%}}
   model:
     train:
       data: tokens
@@ -65,7 +65,8 @@ def prepare(folder: Path) -> Step:
     tokens, model = (made.step for made in plan_files([folder / "spec.yaml"]).steps)
     path = folder / "tokens.json"
     path.write_text(tokens.dumps())
-    subprocess.run([sys.executable, "-m", "graftwork_train.run", str(path)], check=True)
+    command = [sys.executable, "-m", "graftwork_train.run", str(path)]
+    subprocess.run(command, stdout=sys.stderr, check=True)
     return model
 
 
