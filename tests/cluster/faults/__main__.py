@@ -15,16 +15,19 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kinds import FAULTS
 from place import Place, enter, read_settings
 from table import table
-from trial import Pace, Strike, Trial, side_by_side
-from workflow import Planned, plan, share
+from trial import Strike, Trial, side_by_side
+from workflow import Planned, plan, share, weights
 
 Json = dict[str, Any]
+# Share of the faults that strike before the training's first step, or in its first ones.
+BEGINNING = 0.3
 
 
 def parse() -> argparse.Namespace:
@@ -36,6 +39,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=sorted(FAULTS), help="these faults; may be repeated"
     )
+    parser.add_argument(
+        "--reference", action="append", default=[], metavar="SHAPE=ROOT",
+        help="an earlier campaign's undisturbed run, in place of another one",
+    )  # fmt: skip
     parser.add_argument("--save", type=Path, help="write all results into this JSON file")
     return parser.parse_args()
 
@@ -60,8 +67,8 @@ def schedule(
 
 def _strikes(names: list[str], chance: random.Random) -> list[Strike]:
     def strike(name: str) -> Strike:
-        share_ = 0.03 + 0.87 * chance.random()
-        return Strike(name, FAULTS[name], share_, chance.randrange(2**31))
+        early = chance.random() if chance.random() < BEGINNING else None
+        return Strike(name, FAULTS[name], early, chance.random(), chance.randrange(2**31))
 
     if FAULTS[names[0]].shared:
         return [strike(names[0])] * len(names)
@@ -69,46 +76,56 @@ def _strikes(names: list[str], chance: random.Random) -> list[Strike]:
 
 
 class Campaign:
-    """All runs."""
+    """All runs.
 
-    def __init__(self, place: Place, folder: Path) -> None:
-        self.place, self.folder = place, folder
-        self.paces: dict[str, Pace] = {}
-        self.data: Planned | None = None
+    Args:
+        place: The cluster.
+        folder: For specs.
+        write: Takes what is told of each run.
+    """
+
+    def __init__(self, place: Place, folder: Path, write: Callable[[str], object]) -> None:
+        self.place, self.folder, self._write = place, folder, write
+        self.undisturbed: dict[str, Planned] = {}
         self.results: list[Json] = []
 
-    def reference(self, shape: str) -> None:
-        """A run that nothing disturbs, for what the others are compared with."""
-        trial = self._trial(shape, None)
-        trial.run()
-        told = trial.report()
-        self._tell(told)
-        if not told["survived"]:
-            raise SystemExit(f"the undisturbed run did not succeed: {told}")
-        self.paces[shape] = trial.measured()
-        if self.data is None:
-            self.data = trial.planned
+    def references(self, shapes: list[str], roots: dict[str, str]) -> None:
+        """A run of each shape that nothing disturbs, for what the others are compared with.
+
+        Args:
+            shapes: Of pools.
+            roots: By shape, where an earlier campaign's lies already.
+        """
+        plans = {
+            shape: plan(self.place.settings, self.folder, shape, roots.get(shape, ""))
+            for shape in shapes
+        }
+        trials = [Trial(self.place, plans[shape]) for shape in shapes if shape not in roots]
+        side_by_side([trial.run for trial in trials])
+        for trial in trials:
+            self._tell(trial.told)
+        if not all(weights(planned) for planned in plans.values()):
+            raise SystemExit("an undisturbed run did not succeed")
+        self.undisturbed = plans
 
     def round(self, strikes: list[Strike]) -> None:
         """Runs side by side, and what became of them."""
-        trials = [self._trial(strike.fault.shape, strike) for strike in strikes]
+        trials = [self._trial(strike) for strike in strikes]
         side_by_side([trial.run for trial in trials])
         for trial in trials:
-            told = trial.report()
-            self._tell(told)
-            self.results.append(told)
-            if told["survived"]:
+            self._tell(trial.told)
+            self.results.append(trial.told)
+            if trial.told["survived"]:
                 trial.planned.store.files.clear(trial.planned.root)
 
-    def _trial(self, shape: str, strike: Strike | None) -> Trial:
-        planned = plan(self.place.settings, self.folder, shape)
-        if self.data is not None:
-            share(self.data, planned)
-        return Trial(self.place, planned, strike, self.paces.get(shape))
+    def _trial(self, strike: Strike) -> Trial:
+        undisturbed = self.undisturbed[strike.fault.shape]
+        planned = plan(self.place.settings, self.folder, strike.fault.shape)
+        share(undisturbed, planned)
+        return Trial(self.place, planned, strike, weights(undisturbed))
 
     def _tell(self, told: Json) -> None:
-        sys.stdout.write(json.dumps(told) + "\n")
-        sys.stdout.flush()
+        self._write(json.dumps(told) + "\n")
 
 
 def main() -> int:
@@ -119,20 +136,25 @@ def main() -> int:
     if not settings.faults.get("storage") and "storage" in names:
         names.remove("storage")
         sys.stderr.write("the settings name no way to stop the storage: that is left out\n")
+    out = sys.stdout  # kfp's client has another one in its place for moments
+
+    def write(text: str) -> None:
+        out.write(text)
+        out.flush()
+
     end = time.monotonic() + 60 * arguments.minutes
     rounds = schedule(names, arguments.runs, arguments.together, random.Random(arguments.seed))
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(Place(settings), Path(folder))
-        for shape in sorted({strike.fault.shape for one in rounds for strike in one}):
-            campaign.reference(shape)
+        campaign = Campaign(Place(settings), Path(folder), write)
+        shapes = {strike.fault.shape for one in rounds for strike in one}
+        campaign.references(sorted(shapes), dict(one.split("=", 1) for one in arguments.reference))
         for strikes in rounds:
             if time.monotonic() < end:
                 campaign.round(strikes)
+            if arguments.save:
+                _save(arguments.save, arguments.seed, campaign)
     results = campaign.results
-    text = table(results)
-    sys.stdout.write(text)
-    if arguments.save:
-        _save(arguments.save, arguments.seed, campaign)
+    write(table(results))
     done = len(results) == arguments.runs
     return 0 if done and all(one["survived"] for one in results) else 1
 
@@ -141,9 +163,6 @@ def _save(path: Path, seed: int, campaign: Campaign) -> None:
     document = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seed": seed,
-        "undisturbed_seconds": {
-            shape: round(pace.whole, 1) for shape, pace in campaign.paces.items()
-        },
         "survived": sum(one["survived"] for one in campaign.results),
         "runs": campaign.results,
     }

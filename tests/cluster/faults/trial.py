@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,29 +28,28 @@ LOOK, ASK = 1.0, 3.0
 TIMEOUT = 900.0
 # Seconds in which a run that its user terminated must be gone, and another one's leftovers.
 GONE, TIDY = 30.0, 60.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long an undisturbed run takes.
-
-    Attributes:
-        whole: Seconds from its submission to its end.
-        ray: Seconds from when its training's head runs to its last checkpoint.
-        weights: Digests of what it made.
-    """
-
-    whole: float
-    ray: float
-    weights: dict[str, str]
+# Seconds of a run's beginning: after its submission, and after the start of the training's head.
+EARLY = {False: 60.0, True: 20.0}
 
 
 @dataclass
 class Strike:
-    """A fault that one run suffers, or several at the same moment."""
+    """A fault that one run suffers, or several at the same moment.
+
+    Attributes:
+        name: Of its kind.
+        fault: What it does.
+        early: Share of EARLY seconds after the submission, or after the start of the training's
+            head, at which it strikes; None where it strikes later.
+        share: Share of the training's steps after which it strikes then.
+        seed: Of what it hits.
+        at: When it struck.
+        hit: What.
+    """
 
     name: str
     fault: Fault
+    early: float | None
     share: float
     seed: int
     at: float = 0.0
@@ -77,25 +77,42 @@ class Trial:
         place: The cluster.
         planned: What to run.
         strike: What is done to it; nothing for the run that the others are compared with.
-        pace: Of an undisturbed one.
+        expected: Digests of an undisturbed one's weights; nothing for that one itself.
     """
 
     def __init__(
-        self, place: Place, planned: Planned, strike: Strike | None, pace: Pace | None
+        self,
+        place: Place,
+        planned: Planned,
+        strike: Strike | None = None,
+        expected: dict[str, str] | None = None,
     ) -> None:
-        self.place, self.planned, self.strike, self.pace = place, planned, strike, pace
+        self.place, self.planned, self.strike = place, planned, strike
+        self.expected = expected
         self.pipelines = Pipelines()
         self.seen = Seen()
         self.run_id = ""
         self.submitted = self.ended = self.head = 0.0
         self.committed = 0
         self.problems: list[str] = []
+        self.told: Json = {}
         self._struck = 0.0
         self._state: RunState | None = None
         self._again = 0.0
 
     def run(self) -> None:
-        """Submit, strike, and wait for the end."""
+        """Submit, strike, wait for the end, and judge it."""
+        try:
+            self._watch()
+            self.told = self._report()
+        except Exception as error:  # one run that cannot be judged does not end the campaign
+            traceback.print_exc()
+            nothing: Json = {"recovered": None, "lost": 0, "orphans": []}
+            name = self.strike.name if self.strike else "none"
+            told = {"fault": name, "run": self.run_id, "problems": [repr(error)]}
+            self.told = told | nothing | {"survived": False}
+
+    def _watch(self) -> None:
         self.submitted = time.time()
         self.run_id = submit(self.planned.path)
         while not self.ended:
@@ -135,12 +152,12 @@ class Trial:
             self._struck = time.time()
 
     def _due(self, strike: Strike) -> bool:
-        assert self.pace
         if strike.at:
             return True
-        if strike.fault.of_ray:
-            return bool(self.head) and time.time() - self.head >= strike.share * self.pace.ray
-        return time.time() - self.submitted >= strike.share * self.pace.whole
+        if strike.early is None:
+            return self.seen.committed() >= strike.share * (self.planned.steps - EVERY)
+        since = self.head if strike.fault.of_ray else self.submitted
+        return bool(since) and time.time() - since >= strike.early * EARLY[strike.fault.of_ray]
 
     def _ask(self) -> None:
         if time.time() < self._again:
@@ -159,18 +176,20 @@ class Trial:
     def _is_gone(self) -> bool:
         return not left.live(self.place, self.run_id)
 
-    def report(self) -> Json:
+    def _report(self) -> Json:
         """What became of it."""
         terminated = self._is_terminated()
         limit = GONE - (time.time() - self._struck) if terminated else TIDY
         orphans = left.after(self.place, self.planned, self.run_id, limit, ended=not terminated)
+        if terminated:
+            self.ended = time.time()
         succeeded = bool(self._state and self._state.succeeded)
         if not terminated and not succeeded:
             self.problems.append(f"the run ended as {self._state.state if self._state else '?'}")
         if self.strike and not self._struck:
             self.problems.append("the run was over before the fault")
         lost = self._lost(terminated=terminated)
-        same = succeeded and (not self.pace or weights(self.planned) == self.pace.weights)
+        same = succeeded and (self.expected in (None, weights(self.planned)))
         if succeeded and not same:
             self.problems.append("the weights are not those of the undisturbed run")
         survived = not self.problems and not lost and not orphans
@@ -206,11 +225,6 @@ class Trial:
             now.note(names)
             return max(0, self.committed - now.committed())
         return self.seen.lost(self.committed, self._struck, EVERY)
-
-    def measured(self) -> Pace:
-        """The pace of this run, which nothing has disturbed."""
-        last = max(self.seen.markers.values(), default=self.ended)
-        return Pace(self.ended - self.submitted, last - self.head, weights(self.planned))
 
 
 def submit(path: Path) -> str:

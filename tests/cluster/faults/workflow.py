@@ -22,7 +22,7 @@ POOLS: dict[str, Json] = {
     "alone": {"cpu_request": 0.1, "memory": "3Gi"},
     "pair": {"workers": 2, "cpu_request": 0.1, "head": {"cpus": 0.1, "memory": "3Gi"}},
 }
-STEPS = {"alone": 300, "pair": 150}
+STEPS = {"alone": 200, "pair": 100}
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,20 @@ class Planned:
     store: Store
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps of the training."""
+        return STEPS[self.shape]
+
+    @property
     def work(self) -> str:
         """Where the training's checkpoints lie."""
         return self.store.workspace(self.base.uri).path("checkpoints")
 
 
-def plan(settings: Settings, folder: Path, shape: str) -> Planned:
-    """Write and plan the spec."""
-    root = f"{settings.storage['root'].rstrip('/')}/faults-{uuid.uuid4().hex[:12]}"
-    path = folder / f"{root.rsplit('/', 1)[-1]}.yaml"
+def plan(settings: Settings, folder: Path, shape: str, root: str = "") -> Planned:
+    """Write and plan the spec; by default below a root of its own."""
+    root = root or f"{settings.storage['root'].rstrip('/')}/faults-{uuid.uuid4().hex[:12]}"
+    path = folder / f"{root.rsplit('/', 1)[-1]}-{shape}.yaml"
     path.write_text(yaml.safe_dump(_document(settings, root, shape), sort_keys=False))
     tokens, base = (planned.step for planned in plan_files([path]).steps)
     return Planned(path, root, shape, tokens, base, store_at(settings, root))
