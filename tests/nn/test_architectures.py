@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from graftwork.errors import RunError
 from graftwork.spec.family import family
@@ -62,7 +63,7 @@ def test_active_parameters_are_all_but_the_experts_that_a_token_misses(name):
 def test_flops_are_those_that_torch_counts(name):
     architecture = build(name)
     model = Decoder(architecture, VOCAB, CONTEXT)
-    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         hidden = model(ids()).hidden_BTD
         model.logits(hidden)
     forward = architecture.flops_per_token(VOCAB, CONTEXT) / 3 * CONTEXT

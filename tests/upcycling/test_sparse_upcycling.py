@@ -136,7 +136,11 @@ def test_a_single_expert_a_token_earns_a_note(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
-        ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}, "is a mixture of experts already"),
+        (
+            "mixtral",
+            {"num_local_experts": 2, "num_experts_per_tok": 1},
+            "is a mixture of experts already",
+        ),
         ("bert", {"hidden_act": "gelu", "tie_word_embeddings": True}, "this is an encoder"),
         ("llama", {"mlp_bias": True}, "feed-forward blocks have biases, and experts have none"),
     ],

@@ -20,6 +20,8 @@ from graftwork_train.loop.plan import CPU_TOKENS
 from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.stages.base import perform
+from graftwork_train.state import State
+from graftwork_train.upcycling import similarity
 
 # exp of more than this is no fp64 number; no model that learned anything comes near.
 _LARGEST_LOSS = 700.0
@@ -54,7 +56,11 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     _refuse_divergence(measured)
     samples = _samples(body, model, shards, job.step.seed)
     _write_summary(job.out, measured, samples)
-    return Outcome(metrics=_metrics(measured, model))
+    likeness = {}
+    if model.architecture.experts:
+        state = State.open(job.artifact("from").path, own=True)
+        likeness["expert_similarity"] = similarity(state, model.architecture)
+    return Outcome(metrics={**_metrics(measured, model), **likeness})
 
 
 def _device(job: Job) -> torch.device:
