@@ -52,3 +52,13 @@ def test_a_warmup_may_be_given_in_any_unit(text, length):
     method = cosine(warmup=Extent.parse(text))
     assert rate(method, length - 1, 100, 512) < 3e-4
     assert rate(method, length, 100, 512) == 3e-4
+
+
+def test_after_the_end_the_rate_stays_on_the_floor():
+    assert rate(cosine(), 500, 100, 512) == rate(cosine(), 100, 100, 512)
+
+
+def test_a_floor_of_all_is_a_constant_rate():
+    constant = cosine(floor=1.0, warmup=Extent.parse("0 steps"))
+    rates = [rate(constant, step, 100, 512) for step in range(101)]
+    assert rates == pytest.approx([3e-4] * 101, rel=1e-15)

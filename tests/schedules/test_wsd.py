@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
+from pydantic import ValidationError
 
 from graftwork.spec.schedule import Wsd
 from graftwork.units import Extent
@@ -48,3 +49,25 @@ def test_a_decay_longer_than_what_the_warmup_leaves_begins_after_the_warmup():
     method = wsd(decay=Extent.parse("99 steps"), shape="linear")
     assert rate(method, 10, 100, 512) == 1e-3
     assert rate(method, 55, 100, 512) == pytest.approx(5e-4, rel=1e-12)
+
+
+def test_an_exponential_decay_falls_by_equal_factors_to_its_floor():
+    method = wsd(shape="exponential", floor=0.01)
+    got = [rate(method, step, 100, 512) for step in (79, 80, 90, 100, 200)]
+    assert got == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-5], rel=1e-12)
+
+
+def test_an_exponential_decay_to_nothing_is_refused():
+    with pytest.raises(ValidationError, match="never reaches a floor of 0"):
+        wsd(shape="exponential")
+
+
+def test_a_square_root_and_an_exponential_run_below_a_line():
+    early = {s: rate(wsd(shape=s, floor=0.3), 81, 100, 512) for s in ("sqrt", "linear")}
+    assert early["sqrt"] < early["linear"] < 1e-3
+    line, bent = (rate(wsd(shape=s, floor=0.01), 90, 100, 512) for s in ("linear", "exponential"))
+    assert bent < line
+
+
+def test_without_a_warmup_the_first_step_is_at_the_peak():
+    assert rate(wsd(warmup=Extent.parse("0 steps")), 0, 100, 512) == 1e-3

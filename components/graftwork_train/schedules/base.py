@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import singledispatch
 
 from graftwork.spec.schedule import Schedule
@@ -28,3 +29,26 @@ def warmup(peak: float, start: float, length: int, step: int) -> float | None:
     if step >= length:
         return None
     return peak * (start + (1 - start) * step / length)
+
+
+def half_cosine(high: float, low: float, progress: float) -> float:
+    """From `high` at progress 0 to `low` at 1 and after, along half a cosine."""
+    # Written as a mean of both ends, so that each of them is met exactly.
+    share = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    return high * share + low * (1 - share)
+
+
+def exponential(high: float, low: float, progress: float) -> float:
+    """From `high` at progress 0 to `low` at 1 and after, by equal factors; both above 0."""
+    done = min(1.0, progress)
+    return float(high ** (1 - done) * low**done)
+
+
+def rise_and_fall(
+    peak: float, start: float, floor: float, length: int, total: int, step: int
+) -> float:
+    """Up from `start`·`peak` over `length` steps, and along half a cosine to `floor`·`peak`."""
+    rising = warmup(peak, start, length, step)
+    if rising is not None:
+        return rising
+    return half_cosine(peak, floor * peak, (step - length) / max(1, total - length))

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 from graftwork.spec.base import Path
 from graftwork.spec.resources import Pool
-from graftwork.spec.schedule import Wsd
 from graftwork.spec.stages import Continue, Training
-from graftwork.units import Extent
 
 Found = Iterator[tuple[Path, str]]
 
@@ -56,9 +54,7 @@ def _workers(body: Training, sequences: int, pool: Pool) -> Found:
 
 def _schedule(body: Training, tokens: int) -> Found:
     """The parts of a schedule are held against the budget where it is in steps or tokens."""
-    parts: dict[str, Extent] = {"warmup": body.schedule.warmup}
-    if isinstance(body.schedule, Wsd):
-        parts["decay"] = body.schedule.decay
+    parts = body.schedule.parts()
     total = {"steps": body.budget.amount, "tokens": body.budget.amount / tokens}.get(
         body.budget.unit
     )
