@@ -44,17 +44,26 @@ def parse() -> argparse.Namespace:
         help="an earlier campaign's undisturbed run, in place of another one",
     )  # fmt: skip
     parser.add_argument("--save", type=Path, help="write all results into this JSON file")
-    return parser.parse_args()
+    parser.add_argument(
+        "--go-on", action="store_true", help="keep the runs in the file, and make those that lack"
+    )
+    found = parser.parse_args()
+    if found.go_on and not found.save:
+        parser.error("--go-on needs the file of --save")
+    return found
 
 
 def schedule(
-    names: list[str], runs: int, together: int, chance: random.Random
+    names: list[str], runs: int, done: list[str], together: int, chance: random.Random
 ) -> list[list[Strike]]:
     """Who is hit by what: rounds of runs side by side, their faults in random order.
 
     A fault that hits the whole cluster hits all runs of its round, at the same moment.
     """
     drawn = [names[number % len(names)] for number in range(runs)]
+    for name in done:
+        if name in drawn:
+            drawn.remove(name)
     local = [name for name in drawn if not FAULTS[name].shared]
     chance.shuffle(local)
     rounds = [local[first : first + together] for first in range(0, len(local), together)]
@@ -81,13 +90,16 @@ class Campaign:
     Args:
         place: The cluster.
         folder: For specs.
+        results: Of runs that were made earlier.
         write: Takes what is told of each run.
     """
 
-    def __init__(self, place: Place, folder: Path, write: Callable[[str], object]) -> None:
+    def __init__(
+        self, place: Place, folder: Path, results: list[Json], write: Callable[[str], object]
+    ) -> None:
         self.place, self.folder, self._write = place, folder, write
         self.undisturbed: dict[str, Planned] = {}
-        self.results: list[Json] = []
+        self.results = results
 
     def references(self, shapes: list[str], roots: dict[str, str]) -> None:
         """A run of each shape that nothing disturbs, for what the others are compared with.
@@ -143,9 +155,13 @@ def main() -> int:
         out.flush()
 
     end = time.monotonic() + 60 * arguments.minutes
-    rounds = schedule(names, arguments.runs, arguments.together, random.Random(arguments.seed))
+    results = _earlier(arguments.save) if arguments.go_on else []
+    done = [str(one["fault"]) for one in results]
+    rounds = schedule(
+        names, arguments.runs, done, arguments.together, random.Random(arguments.seed)
+    )
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(Place(settings), Path(folder), write)
+        campaign = Campaign(Place(settings), Path(folder), results, write)
         shapes = {strike.fault.shape for one in rounds for strike in one}
         campaign.references(sorted(shapes), dict(one.split("=", 1) for one in arguments.reference))
         for strikes in rounds:
@@ -153,10 +169,13 @@ def main() -> int:
                 campaign.round(strikes)
             if arguments.save:
                 _save(arguments.save, arguments.seed, campaign)
-    results = campaign.results
     write(table(results))
-    done = len(results) == arguments.runs
-    return 0 if done and all(one["survived"] for one in results) else 1
+    complete = len(results) == arguments.runs
+    return 0 if complete and all(one["survived"] for one in results) else 1
+
+
+def _earlier(path: Path) -> list[Json]:
+    return list(json.loads(path.read_text(encoding="utf-8"))["runs"])
 
 
 def _save(path: Path, seed: int, campaign: Campaign) -> None:

@@ -35,9 +35,21 @@ class Seen:
         """The last step that cannot be lost any more."""
         return max((step for step, _ in self.markers), default=0)
 
-    def beyond(self, step: int, since: float) -> float | None:
-        """When the first checkpoint of a later step was seen."""
-        times = [at for (one, _), at in self.markers.items() if one > step and at > since]
+    def beyond(self, step: int, since: float, *, last: bool = False) -> float | None:
+        """When the first checkpoint of a later step was seen.
+
+        Args:
+            step: The last one that was committed.
+            since: When the fault struck.
+            last: Whether it must be the last attempt's: a process that is killed may write a
+                moment longer, which is no recovery.
+        """
+        newest = max((attempt for _, attempt in self.markers), default=0)
+        times = [
+            at
+            for (one, attempt), at in self.markers.items()
+            if one > step and at > since and not (last and attempt < newest)
+        ]
         return min(times, default=None)
 
     def lost(self, committed: int, since: float, every: int) -> int:

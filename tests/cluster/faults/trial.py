@@ -183,6 +183,8 @@ class Trial:
         orphans = left.after(self.place, self.planned, self.run_id, limit, ended=not terminated)
         if terminated:
             self.ended = time.time()
+            if self.ended - self._struck > GONE:
+                self.problems.append(f"it was not gone within {GONE:.0f} s")
         succeeded = bool(self._state and self._state.succeeded)
         if not terminated and not succeeded:
             self.problems.append(f"the run ended as {self._state.state if self._state else '?'}")
@@ -213,7 +215,10 @@ class Trial:
         """Seconds from the fault to the next step that nobody had trained before, or the end."""
         if not self._struck:
             return None
-        again = None if terminated else self.seen.beyond(self.committed, self._struck)
+        again = None
+        if not terminated:
+            last = bool(self.strike and self.strike.fault.of_ray)
+            again = self.seen.beyond(self.committed, self._struck, last=last)
         if again is None and (succeeded or terminated):
             again = self.ended
         return round(again - self._struck, 1) if again else None
