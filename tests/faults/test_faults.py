@@ -29,7 +29,7 @@ def cells():
         yield pytest.param(cell, id=cell.name, marks=marks)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cell", list(cells()))
 def test_the_outcome_is_as_if_nothing_had_happened(cell, world, rows):
     world.straight(cell.stage, cell.workers)

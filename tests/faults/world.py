@@ -63,7 +63,7 @@ KINDS = ("prepare", "train", "continue", "sparsify", "densify", "upcycle", "grow
 BUCKET = "faults"
 TRIES = 4
 # Seconds for one try, before it counts as hanging.
-ALONE, TOGETHER = 90, 200
+ALONE, TOGETHER = 240, 480
 CORRUPT_INPUT = 3
 
 
