@@ -21,7 +21,8 @@ stages:
   small: {train: {data: tokens, model: {layers: 1, width: 32, heads: 2}, budget: 4 steps}}
   stacked: {grow: {from: small, method: {name: g_stack, factor: 2}}}
   large: {continue: {from: stacked, data: tokens, budget: 4 steps}}
-  experts: {upcycle: {from: large, method: {name: sparse_upcycling, experts: 4, top_k: 2, every: 1}}}
+  experts:
+    upcycle: {from: large, method: {name: sparse_upcycling, experts: 4, top_k: 2, every: 1}}
   moe: {continue: {from: experts, data: tokens, budget: 3 steps}}
   sparse:
     sparsify:
