@@ -54,7 +54,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
-	$(BIN)/yamllint --strict specs overlays manifests .github
+	$(BIN)/yamllint --strict specs manifests .github
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
