@@ -163,6 +163,17 @@ def test_in_a_bucket_a_lost_predecessor_s_lease_is_taken_over_at_once(made):
         new.check()
 
 
+def test_the_lease_that_a_lost_predecessor_has_left_goes_and_nobody_else_s(made):
+    store, step = made
+    lost = store.lease(step.uri, pytest.fail, "run-1/prepare")
+    lost.__enter__()
+    store.end_lease(step.uri, "")
+    store.end_lease(step.uri, "run-2/prepare")
+    assert len(store.files.sizes(f"{store.storage.root}/.leases")) == 1
+    store.end_lease(step.uri, "run-1/prepare")
+    assert store.files.sizes(f"{store.storage.root}/.leases") == {}
+
+
 def test_attempts_in_a_bucket_are_fenced_and_go_with_the_commit(made):
     store, step = made
     late, run = store.workspace(step.uri), store.workspace(step.uri)

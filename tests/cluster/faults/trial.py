@@ -225,6 +225,8 @@ class Trial:
 
     def _lost(self, *, terminated: bool) -> int:
         if terminated:
+            if weights(self.planned):
+                return 0  # it was done before it could be ended
             names = list(self.planned.store.files.sizes(self.planned.work))
             now = Seen()
             now.note(names)

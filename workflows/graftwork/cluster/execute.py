@@ -60,6 +60,7 @@ def on_cluster(step: Step) -> Place:
     def tidy() -> None:
         # Also after a job whose first launcher was lost, and whose artifact this one found done.
         name = job_name(pod.run_id, step.name)
+        Store(completed.storage).end_lease(completed.uri, name)
         try:
             status = read_status(api.ray_job(name))
         except NotFoundError:

@@ -28,11 +28,12 @@ from graftwork.store.contents import (
     check_digest,
     digest_of,
     entry_of,
+    is_safe,
     regular_files,
     total_bytes,
 )
 from graftwork.store.files import explained, files_for, local_path
-from graftwork.store.lease import Lease, Waiting, local_lease, remote_lease
+from graftwork.store.lease import Lease, Waiting, end_lease_of, local_lease, remote_lease
 
 # Digests of small artifacts are verified even when they are only skipped; larger ones are
 # verified by whoever reads them, so that a step that is done stays cheap.
@@ -86,7 +87,7 @@ class Store:
             told = f"{place}: {first['msg']}" if place else first["msg"]
             raise CorruptArtifactError(uri, f"{RECORD} is damaged: {told}") from error
         for entry in record.files:
-            if not _is_safe(entry.path):
+            if not is_safe(entry.path):
                 raise CorruptArtifactError(uri, f"{RECORD} names the file {entry.path!r} outside")
         return record
 
@@ -230,10 +231,15 @@ class Store:
         A lease behind a URL that is held under the name `holder` is a lost predecessor's, and is
         taken over at once. A folder's lock went with the predecessor itself.
         """
-        name = posixpath.join(self.storage.root, ".leases", f"{self._flat(uri)}.json")
+        name = self._lease_uri(uri)
         if self.files.local:
             return local_lease(name, waiting)
         return remote_lease(name, self.files, waiting, holder=holder)
+
+    def end_lease(self, uri: str, holder: str) -> None:
+        """Remove what a lost predecessor of that name has left of its lease of the artifact."""
+        if not self.files.local:
+            end_lease_of(holder, self._lease_uri(uri), self.files)
 
     def is_current(self, step: Step) -> Record | None:
         """The record of a step that is done, or None; see `state`."""
@@ -309,6 +315,9 @@ class Store:
         data = self.files.read(self._log_uri(run_id, step))
         return data.decode(errors="replace") if data else ""
 
+    def _lease_uri(self, uri: str) -> str:
+        return posixpath.join(self.storage.root, ".leases", f"{self._flat(uri)}.json")
+
     def _log_uri(self, run_id: str, step: str) -> str:
         return self._inside(posixpath.join(self.storage.root, ".runs", run_id, f"{step}.log"))
 
@@ -361,7 +370,7 @@ class Store:
     def _inside(self, uri: str, name: str = "") -> str:
         """`uri/name`, which must lie under the root."""
         relative = uri.removeprefix(self.storage.root.rstrip("/") + "/")
-        if relative == uri or not _is_safe(relative):
+        if relative == uri or not is_safe(relative):
             raise RunError(
                 f"{uri} is not under the storage root {self.storage.root}",
                 "Compile the workflow again; an artifact's path is made of stage and fingerprint.",
@@ -389,8 +398,3 @@ def cache_folder() -> Path:
         return Path(named)
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "graftwork"
-
-
-def _is_safe(relative: str) -> bool:
-    parts = relative.split("/")
-    return bool(relative) and "\\" not in relative and not {"", ".", ".."} & set(parts)

@@ -51,3 +51,9 @@ def digest_of(file: BinaryIO) -> str:
     while chunk := file.read(2**20):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_safe(relative: str) -> bool:
+    """Whether a path stays inside the folder that it is relative to."""
+    parts = relative.split("/")
+    return bool(relative) and "\\" not in relative and not {"", ".", ".."} & set(parts)

@@ -152,6 +152,12 @@ def remote_lease(
             files.delete(uri)
 
 
+def end_lease_of(holder: str, uri: str, files: Files) -> None:
+    """Remove the lease object that a lost process held under this name; any other one stays."""
+    if holder and _field(files.read(uri), "holder") == holder:
+        files.delete(uri)
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """Our wish to hold an object lease: `token` is this one's alone, `holder` its successors' too.
