@@ -1,5 +1,8 @@
 """A step as a plan makes it, on a pool with everything that a pool may say."""
 
+import os
+from unittest import mock
+
 import pytest
 
 from graftwork.plan import plan
@@ -30,6 +33,13 @@ stages:
     train: {data: tokens, model: {layers: 2, width: 64, heads: 4}, budget: 8 steps, pool: gpus}
   stacked: {grow: {from: base, method: {name: g_stack, factor: 2}, pool: gpus}}
 """
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_a_pod():
+    """A launcher's process is its pod's alone, and sets variables; they go with the test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
