@@ -119,7 +119,6 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     for page, found in BLOCKS.items():
         made[page] = tmp_path_factory.mktemp("clone")
         shutil.copytree(ROOT / "specs", made[page] / "specs")
-        shutil.copytree(ROOT / "overlays", made[page] / "overlays")
         for block in found:
             if block.file:
                 path = made[page] / block.file

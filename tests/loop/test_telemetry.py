@@ -142,15 +142,18 @@ def test_the_exporter_passes_on_line_by_line(monkeypatch):
 @pytest.mark.parametrize(("address", "kept"), [("127.0.0.1:6379", True), ("10.0.0.7:6379", False)])
 def test_the_exporter_looks_for_a_cluster_s_ray_on_the_network(monkeypatch, address, kept):
     started = {}
+    processes = []
 
     def start(command, *, env, **options):
         started.update(env)
-        return popen(["true"], **options)
+        processes.append(popen(["true"], **options))
+        return processes[-1]
 
     popen = exporter.subprocess.Popen
     monkeypatch.setattr(exporter.subprocess, "Popen", start)
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     PipeSink({}, address).close()
+    assert [process.wait(timeout=30) for process in processes] == [0]
     assert started["RAY_ADDRESS"] == address
     assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in started) is kept
 
