@@ -128,6 +128,13 @@ def test_a_step_that_fails_is_tried_again_after_a_pause(made):
     assert "retryPolicy" not in tasks(made(execution={"retries": 0}))["large"]
 
 
+# Argo neither begins nor lets go on what is later than that after the first attempt's start.
+def test_a_stage_may_be_tried_again_however_late_it_fails(made):
+    policy = tasks(made(execution={"retries": 2, "deadline": "3h"}))["large"]["retryPolicy"]
+    each = 3 * 3600 + 600
+    assert policy["backoffMaxDuration"] == f"{3 * each + 30 + 60}s"
+
+
 def test_secrets_come_by_reference(made):
     _, pod = executor(made(storage={"root": "s3://bucket/runs", "secret": "s3-runs"}))
     (secret,) = pod["secretAsEnv"]

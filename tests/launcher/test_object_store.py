@@ -3,8 +3,9 @@ import os
 
 import pytest
 
+from graftwork.cluster import object_store
 from graftwork.cluster.api import NotFoundError
-from graftwork.cluster.object_store import OWN, complete_storage, take_credentials
+from graftwork.cluster.object_store import complete_storage, take_credentials
 from graftwork.spec.resources import Storage
 
 MINIO = """
@@ -68,9 +69,58 @@ def test_other_storage_is_left_as_it_is(completed, root):
 
 
 @pytest.mark.parametrize("providers", [None, "", "gs: {}"])
-def test_without_settings_the_server_that_kfp_brings_along_is_meant(completed, providers):
-    found = completed("minio://bucket/runs", providers)
-    assert found == OWN.model_copy(update={"root": "s3://bucket/runs"})
+@pytest.mark.parametrize("host", ["seaweedfs", "minio-service"])
+def test_without_settings_the_server_that_kfp_brings_along_is_meant(
+    completed, providers, host, monkeypatch
+):
+    def resolve(name, port):
+        if name != f"{host}.kubeflow":
+            raise OSError(name)
+
+    monkeypatch.setattr(object_store.socket, "getaddrinfo", resolve)
+    assert completed("minio://bucket/runs", providers) == Storage(
+        root="s3://bucket/runs",
+        endpoint=f"http://{host}.kubeflow:9000",
+        region="us-east-1",
+        secret="mlpipeline-minio-artifact",
+    )
+
+
+OVERRIDES = """
+s3:
+  default: {endpoint: s3.amazonaws.com, region: eu-west-1, credentials: {fromEnv: true}}
+  overrides:
+    - {bucketName: bucket, keyPrefix: other, region: nowhere}
+    - bucketName: bucket
+      keyPrefix: runs
+      endpoint: ceph:7480
+      disableSSL: true
+      credentials: {secretRef: {secretName: keys, accessKeyKey: id, secretKeyKey: key}}
+"""
+
+
+def test_the_first_override_that_fits_bucket_and_prefix_goes_before_the_default(completed):
+    assert completed("s3://bucket/runs/a", OVERRIDES) == Storage(
+        root="s3://bucket/runs/a",
+        endpoint="http://ceph:7480",
+        region="eu-west-1",
+        secret="keys",
+        access_key_name="id",
+        secret_key_name="key",
+    )
+
+
+def test_where_no_override_fits_the_default_holds(completed):
+    found = completed("s3://elsewhere/runs", OVERRIDES)
+    assert (found.endpoint, found.secret) == ("https://s3.amazonaws.com", None)
+
+
+def test_a_secret_of_the_spec_brings_its_own_names_of_keys(completed):
+    found = completed("s3://bucket/runs/a", OVERRIDES, secret="mine")
+    assert found.variables == {
+        "AWS_ACCESS_KEY_ID": "accesskey",
+        "AWS_SECRET_ACCESS_KEY": "secretkey",
+    }
 
 
 @pytest.mark.parametrize("providers", [None, "", "gs: {}"])

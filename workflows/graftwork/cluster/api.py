@@ -6,6 +6,7 @@ fails, because a step must outlive a restart of the control plane.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,17 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from graftwork.errors import RunError
+from graftwork.units import format_seconds
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (5, 30)
-_PATIENCE = 120.0
+# A step waits for the control plane while its job trains on: a managed one that is being upgraded
+# is away for minutes. A person at a command does not.
+_PATIENCE_OF_A_STEP = 900.0
+_PATIENCE_OF_A_COMMAND = 20.0
 _TRANSIENT = {0, 408, 429, 500, 502, 503, 504}
 
 
@@ -32,9 +37,10 @@ class NotFoundError(RunError):
 class Api:
     """RayJobs, Workflows, pods, ConfigMaps and secrets of one namespace."""
 
-    def __init__(self, namespace: str, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, namespace: str, *, patience: float = _PATIENCE_OF_A_COMMAND) -> None:
         self.namespace = namespace
         self._patience = patience
+        self._away = False
         self._custom = client.CustomObjectsApi()
         self._core = client.CoreV1Api()
 
@@ -42,7 +48,8 @@ class Api:
     def in_pod(cls) -> Api:
         """The API server of the cluster that this pod runs in, as its service account."""
         config.load_incluster_config()
-        return cls(_NAMESPACE.read_text().strip())
+        _once_a_call()
+        return cls(_NAMESPACE.read_text().strip(), patience=_PATIENCE_OF_A_STEP)
 
     @classmethod
     def from_kubeconfig(cls, namespace: str | None = None) -> Api:
@@ -56,6 +63,7 @@ class Api:
             _, current = config.list_kube_config_contexts()
         except (config.ConfigException, OSError) as error:
             raise RunError(f"no cluster to talk to: {error}", "Set KUBECONFIG.") from error
+        _once_a_call()
         return cls(namespace or current["context"].get("namespace", "kubeflow"))
 
     def create_ray_job(self, manifest: Json) -> Json | None:
@@ -148,7 +156,9 @@ class Api:
         wait = 0.2
         while True:
             try:
-                return call(*arguments, _request_timeout=_TIMEOUT, **options)
+                answer = call(*arguments, _request_timeout=_TIMEOUT, **options)
+                self._tell_of(away=False)
+                return answer
             except client.ApiException as error:
                 if error.status not in _TRANSIENT or time.monotonic() > deadline:
                     raise
@@ -158,8 +168,29 @@ class Api:
                         f"the Kubernetes API server cannot be reached: {error}",
                         "See whether the control plane is up; the step may be tried again.",
                     ) from error
+                self._tell_of(away=True)
             time.sleep(wait)
             wait = min(5.0, 2 * wait)
+
+    def _tell_of(self, *, away: bool) -> None:
+        """A line when the API server is first missed, and one when it is back."""
+        if away == self._away:
+            return
+        self._away = away
+        what = (
+            f"does not answer; trying again for {format_seconds(self._patience)}"
+            if away
+            else "answers again"
+        )
+        sys.stderr.write(f"graftwork: the Kubernetes API server {what}\n")
+        sys.stderr.flush()
+
+
+def _once_a_call() -> None:
+    """Leave trying again to `Api`: urllib3's own attempts are hasty, and a log line each."""
+    settings = client.Configuration.get_default_copy()
+    settings.retries = 0
+    client.Configuration.set_default(settings)
 
 
 def _refusal(what: str, error: client.ApiException) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 from typing import Any
 
 import yaml
@@ -18,13 +19,12 @@ from graftwork.spec.resources import Storage
 from graftwork.step import Step
 
 _CONFIG_MAP = "kfp-launcher"
-# The server that Kubeflow Pipelines brings along, which its settings need not name.
-OWN = Storage(
-    endpoint="http://minio-service.kubeflow:9000",
-    region="us-east-1",
-    secret="mlpipeline-minio-artifact",
-)
-_VARIABLES = {"AWS_ACCESS_KEY_ID": "accesskey", "AWS_SECRET_ACCESS_KEY": "secretkey"}
+# The server that Kubeflow Pipelines brings along, which its settings need not name: today's first,
+# then the one of older releases.
+_OWN_HOSTS = ("seaweedfs.kubeflow", "minio-service.kubeflow")
+_OWN_PORT = 9000
+_OWN_SECRET = "mlpipeline-minio-artifact"
+_SECRET_FIELDS = ("secret", "access_key_name", "secret_key_name")
 
 
 def complete_storage(step: Step, api: Api) -> Step:
@@ -33,13 +33,13 @@ def complete_storage(step: Step, api: Api) -> Step:
     scheme, _, rest = storage.root.partition("://")
     if scheme not in ("s3", "minio"):
         return step
-    known = _provider(api, scheme)
+    known = _provider(api, scheme, rest)
     completed = storage.model_copy(
         update={
             "root": f"s3://{rest}",
             "endpoint": storage.endpoint or known.endpoint,
             "region": storage.region or known.region,
-            "secret": storage.secret or known.secret,
+            **_secret(storage if storage.secret else known),
         }
     )
     return step.model_copy(update={"storage": completed})
@@ -47,26 +47,63 @@ def complete_storage(step: Step, api: Api) -> Step:
 
 def take_credentials(storage: Storage, api: Api) -> None:
     """Put the secret's keys into this process's environment, unless they are there already."""
-    if not storage.secret or all(name in os.environ for name in _VARIABLES):
+    if not storage.secret or all(name in os.environ for name in storage.variables):
         return
     data = api.secret(storage.secret)
-    for name, key in _VARIABLES.items():
+    for name, key in storage.variables.items():
         if key in data:
             os.environ[name] = base64.b64decode(data[key]).decode()
 
 
-def _provider(api: Api, scheme: str) -> Storage:
-    """Endpoint, region and secret of KFP's provider for the scheme; nothing where it has none."""
+def _secret(storage: Storage) -> dict[str, str | None]:
+    return {name: getattr(storage, name) for name in _SECRET_FIELDS}
+
+
+def _provider(api: Api, scheme: str, place: str) -> Storage:
+    """What KFP's provider for the scheme says of a bucket and prefix; nothing where it is silent.
+
+    Its `overrides` go before its `default`, and the first that fits is taken, as KFP does it.
+    """
     try:
         providers = yaml.safe_load(api.config_map(_CONFIG_MAP).get("providers", "")) or {}
     except NotFoundError:
         providers = {}
     known = providers.get(scheme) or providers.get("minio")
     if known is None and scheme == "minio":
-        return OWN
-    default: dict[str, Any] = (known or {}).get("default") or {}
-    endpoint = default.get("endpoint")
+        return own()
+    settings: dict[str, Any] = dict((known or {}).get("default") or {})
+    settings |= _override(known or {}, place)
+    endpoint = settings.get("endpoint")
     if endpoint and "://" not in endpoint:
-        endpoint = f"{'http' if default.get('disableSSL') else 'https'}://{endpoint}"
-    secret = ((default.get("credentials") or {}).get("secretRef") or {}).get("secretName")
-    return Storage(endpoint=endpoint, region=default.get("region"), secret=secret)
+        endpoint = f"{'http' if settings.get('disableSSL') else 'https'}://{endpoint}"
+    credentials = settings.get("credentials") or {}
+    secret = {} if credentials.get("fromEnv") else credentials.get("secretRef") or {}
+    names = {
+        "secret": secret.get("secretName"),
+        "access_key_name": secret.get("accessKeyKey"),
+        "secret_key_name": secret.get("secretKeyKey"),
+    }
+    said = {name: value for name, value in names.items() if value}
+    return Storage(endpoint=endpoint or None, region=settings.get("region") or None, **said)
+
+
+def _override(known: dict[str, Any], place: str) -> dict[str, Any]:
+    bucket, _, prefix = place.partition("/")
+    for one in known.get("overrides") or known.get("Overrides") or ():
+        if one.get("bucketName") == bucket and prefix.startswith(one.get("keyPrefix") or ""):
+            return {name: value for name, value in one.items() if value not in (None, "")}
+    return {}
+
+
+def own() -> Storage:
+    """The server that Kubeflow Pipelines brings along, as the cluster's DNS knows it."""
+    host = next((host for host in _OWN_HOSTS if _is_known(host)), _OWN_HOSTS[0])
+    return Storage(endpoint=f"http://{host}:{_OWN_PORT}", region="us-east-1", secret=_OWN_SECRET)
+
+
+def _is_known(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, _OWN_PORT)
+    except OSError:
+        return False
+    return True

@@ -23,7 +23,6 @@ SECURITY: Json = {
 TOKEN_VOLUME = "autoscaler-token"
 # Ray's traffic between pods does not get through a service mesh's proxy.
 _NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
-_KEYS = {"AWS_ACCESS_KEY_ID": "accesskey", "AWS_SECRET_ACCESS_KEY": "secretkey"}
 # Ray's agent in every pod says by itself, since 2.53, whether the node is well. KubeRay's own
 # probes wait ten seconds before they first ask, and start several processes each time.
 _HEALTH: Json = {"httpGet": {"path": "/api/healthz", "port": 52365}}
@@ -113,7 +112,7 @@ def _millicores(cores: float) -> str:
 def _environment(pool: Pool, storage: Storage, env: dict[str, str]) -> list[Json]:
     variables: list[Json] = [{"name": name, "value": value} for name, value in sorted(env.items())]
     if storage.secret:
-        variables += [_secret(name, storage.secret, key) for name, key in _KEYS.items()]
+        variables += [_secret(name, storage.secret, key) for name, key in storage.variables.items()]
     for name, source in sorted(pool.env_secrets.items()):
         secret, key = source.split("/")
         variables.append(_secret(name, secret, key))

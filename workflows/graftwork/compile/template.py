@@ -23,9 +23,7 @@ MEMORY_REQUEST, MEMORY_LIMIT = "256Mi", "1Gi"
 USER = 65532
 # The job has the stage's deadline. Its launcher lives longer, to see it end and to say so.
 SLACK = 600
-BACKOFF, BACKOFF_FACTOR, BACKOFF_LIMIT = "30s", 2.0, "10m"
-# The names that KFP's own manifests and most charts give the keys of such a secret.
-SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+BACKOFF, BACKOFF_FACTOR = 30, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +63,24 @@ def configure(task: Any, execution: Execution, storage: Storage) -> None:  # noq
     if execution.retries:
         task.set_retry(
             execution.retries,
-            backoff_duration=BACKOFF,
-            backoff_factor=BACKOFF_FACTOR,
-            backoff_max_duration=BACKOFF_LIMIT,
+            backoff_duration=f"{BACKOFF}s",
+            backoff_factor=float(BACKOFF_FACTOR),
+            backoff_max_duration=f"{retry_window(execution)}s",
         )
     for key, value in LAUNCHER_POD.items():
         kubernetes.add_pod_label(task, key, value)
     kubernetes.set_timeout(task, execution.deadline + SLACK)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     if storage.secret:
-        kubernetes.use_secret_as_env(task, storage.secret, SECRET_KEYS)
+        names = {key: variable for variable, key in storage.variables.items()}
+        kubernetes.use_secret_as_env(task, storage.secret, names)
+
+
+def retry_window(execution: Execution) -> int:
+    """Seconds from the first attempt's start that all attempts and the waits between them may take.
+
+    Argo counts KFP's `backoff_max_duration` so: after it no attempt is made, and one that is under
+    way is ended. A window shorter than the deadline would take the retries from long stages.
+    """
+    waits = sum(BACKOFF * BACKOFF_FACTOR**n for n in range(execution.retries))
+    return round((execution.retries + 1) * (execution.deadline + SLACK) + waits)

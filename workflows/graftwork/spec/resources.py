@@ -94,6 +94,9 @@ class Pool(Strict):
         return self
 
 
+_SECRET_KEY = r"^[-._a-zA-Z0-9]+$"
+
+
 class Storage(Strict):
     """Where artifacts lie."""
 
@@ -104,7 +107,19 @@ class Storage(Strict):
     region: str | None = None
     """Region of the bucket."""
     secret: Name | None = None
-    """Kubernetes secret with the keys `accesskey` and `secretkey`."""
+    """Kubernetes secret that holds the access key and the secret key."""
+    access_key_name: str = Field(default="accesskey", pattern=_SECRET_KEY)
+    """Under which name that secret holds the access key."""
+    secret_key_name: str = Field(default="secretkey", pattern=_SECRET_KEY)
+    """Under which name that secret holds the secret key."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that S3 clients read, each with its name in the secret."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key_name,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key_name,
+        }
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
