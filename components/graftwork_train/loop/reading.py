@@ -15,8 +15,11 @@ from graftwork.store.files import Files
 from graftwork_train.loop.pieces import Box, Piece, host_bytes, overlap
 from graftwork_train.loop.snapshot import KINDS, Entry, digest, view
 
-# Reads at once. A disk is served well by few, a bucket by more.
-LOCAL, REMOTE = 2, 4
+# Reads at once; one from a bucket is itself made on several threads.
+READS = 2
+# Entries that lie together in a bucket are read in one request of up to so many bytes, even with
+# some between them that nobody wants.
+TOGETHER, BETWEEN = 16 * 2**20, 64 * 2**10
 
 
 class BrokenError(RunError):
@@ -89,10 +92,28 @@ def fill(files: Files, reads: Sequence[Read], *, dry: bool = False) -> bool:
         RunError: the storage refuses.
     """
     filler = _Filler(files, dry)
-    with ThreadPoolExecutor(LOCAL if files.local else REMOTE) as pool:
-        for done in [pool.submit(filler.fill, read) for read in reads]:
+    groups = [[read] for read in reads] if files.local else _together(reads)
+    with ThreadPoolExecutor(READS) as pool:
+        for done in [pool.submit(filler.fill, group) for group in groups]:
             done.result()
     return True
+
+
+def _together(reads: Sequence[Read]) -> list[list[Read]]:
+    """Reads that lie close to one another in a file, as one."""
+    groups: list[list[Read]] = []
+    for read in sorted(reads, key=lambda read: (read.uri, read.entry.begin)):
+        first, last = (groups[-1][0], groups[-1][-1]) if groups else (read, read)
+        if (
+            groups
+            and read.uri == first.uri
+            and read.entry.begin - last.entry.end <= BETWEEN
+            and read.entry.end - first.entry.begin <= TOGETHER
+        ):
+            groups[-1].append(read)
+        else:
+            groups.append([read])
+    return groups
 
 
 class _Filler:
@@ -102,34 +123,43 @@ class _Filler:
         self._files, self._dry = files, dry
         self._own = threading.local()
 
-    def fill(self, read: Read) -> None:
-        """As `fill`, for one read."""
-        target = None if self._dry else _direct(read)
+    def fill(self, group: Sequence[Read]) -> None:
+        """As the function, for reads that lie together."""
+        target = _direct(group[0]) if len(group) == 1 and not self._dry else None
         if target is not None:
-            self._load(read, target)
+            data = host_bytes(target)
+            self._files.load(group[0].uri, group[0].entry.begin, data)
+            _check(group[0].entry, data)
             return
-        target = self._buffer(read.entry)
-        self._load(read, target)
-        if not self._dry:
-            with torch.no_grad():
-                for piece, inside, box in read.targets:
-                    piece.values[box].copy_(target[inside])
+        begin = group[0].entry.begin
+        memory = self._memory(group[-1].entry.end - begin)
+        self._files.load(group[0].uri, begin, memory.numpy().data)
+        for read in group:
+            values = memory[read.entry.begin - begin : read.entry.end - begin]
+            _check(read.entry, values.numpy().data)
+            if not self._dry:
+                _copy(read, values)
 
-    def _buffer(self, entry: Entry) -> Tensor:
-        size = entry.end - entry.begin
+    def _memory(self, size: int) -> Tensor:
         memory: Tensor | None = getattr(self._own, "memory", None)
         if memory is None or len(memory) < size:
             memory = self._own.memory = torch.empty(size, dtype=torch.uint8)
-        try:
-            return view(memory[:size], entry)
-        except ValueError as error:
-            raise BrokenError(str(error)) from error
+        return memory[:size]
 
-    def _load(self, read: Read, target: Tensor) -> None:
-        data = host_bytes(target)
-        self._files.load(read.uri, read.entry.begin, data)
-        if digest(data) != read.entry.digest:
-            raise BrokenError(f"{read.entry.name} is not what was written")
+
+def _check(entry: Entry, data: memoryview) -> None:
+    if digest(data) != entry.digest:
+        raise BrokenError(f"{entry.name} is not what was written")
+
+
+@torch.no_grad()
+def _copy(read: Read, memory: Tensor) -> None:
+    try:
+        values = view(memory, read.entry)
+    except ValueError as error:
+        raise BrokenError(str(error)) from error
+    for piece, inside, box in read.targets:
+        piece.values[box].copy_(values[inside])
 
 
 def _direct(read: Read) -> Tensor | None:

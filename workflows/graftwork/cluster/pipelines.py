@@ -93,7 +93,7 @@ class Pipelines:
                 "Give --endpoint http://HOST:PORT, or set KFP_ENDPOINT as for the kfp command.",
             )
         self._namespace = namespace or os.environ.get("KFP_NAMESPACE")
-        self._names: dict[str, frozenset[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         try:
             with _quiet():
                 self._client = Client(
@@ -134,6 +134,9 @@ class Pipelines:
     def state(self, run_id: str) -> RunState:
         """A run as it is now; its stages in the order in which they began.
 
+        KFP's own list lags behind, and stays incomplete where its agent has missed the end. Stages
+        that it lacks come last.
+
         Raises:
             RunError: there is no such run.
         """
@@ -143,15 +146,18 @@ class Pipelines:
         # KFP lists its drivers, and each pod once more, among the tasks.
         tasks = [task for task in details if task.display_name in names]
         begun = sorted(tasks, key=lambda task: (task.state is None, str(task.start_time)))
+        stages = [_stage(task) for task in begun]
+        listed = {stage.name for stage in stages}
+        stages += [StageState(name, "PENDING", 0.0) for name in names if name not in listed]
         return RunState(
             run_id=run.run_id,
             name=run.display_name,
             state=run.state or "PENDING",
-            stages=tuple(_settled(_stage(task), run.state) for task in begun),
+            stages=tuple(_settled(stage, run.state) for stage in stages),
             error=run.error.message if run.error else "",
         )
 
-    def _stage_names(self, run: Any) -> frozenset[str]:  # noqa: ANN401 - kfp has no types
+    def _stage_names(self, run: Any) -> tuple[str, ...]:  # noqa: ANN401 - kfp has no types
         if run.run_id not in self._names:
             spec = run.pipeline_spec
             if not spec:
@@ -162,7 +168,7 @@ class Pipelines:
                     reference.pipeline_version_id,
                 ).pipeline_spec
             whole = spec.get("pipeline_spec", spec)
-            self._names[run.run_id] = frozenset(whole["root"]["dag"]["tasks"])
+            self._names[run.run_id] = tuple(whole["root"]["dag"]["tasks"])
         return self._names[run.run_id]
 
     def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
@@ -229,7 +235,7 @@ def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
 
 
 def _settled(stage: StageState, run: str | None) -> StageState:
-    """The stage of a run that has succeeded; KFP may show it running for a moment longer."""
+    """The stage of a run that has succeeded; KFP may show it as it once was."""
     if run == "SUCCEEDED" and stage.state in ("RUNNING", "PENDING"):
         return replace(stage, state="SUCCEEDED")
     return stage

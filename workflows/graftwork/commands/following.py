@@ -14,7 +14,7 @@ def follow(pipelines: Pipelines, run_id: str) -> RunState:
     last = RunState(run_id, "", "PENDING", ())
     for last in pipelines.watch(run_id):
         for stage in last.stages:
-            if told.get(stage.name) != stage.state:
+            if told.get(stage.name, "PENDING") != stage.state:
                 told[stage.name] = stage.state
                 sys.stderr.write(f"{stage.name}: {stage.state.lower()}\n")
     return last
