@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,6 @@ from graftwork.spec.data import Corpus
 from graftwork.spec.resources import Storage
 from graftwork.spec.selection import Selection
 from graftwork_train.data.stream import Source, Stream
-from graftwork_train.selection import (  # noqa: F401 - they register
-    exact_dedup,
-    heuristics,
-    minhash,
-    preselect,
-)
 from graftwork_train.selection.base import Context, Verdicts, select
 
 METHOD: TypeAdapter[Any] = TypeAdapter(Selection)
@@ -45,6 +40,7 @@ def judge(tmp_path: Path) -> Judge:
             model=lambda number: (folders or [])[number],
             progress=lambda done, total, unit: None,
         )
+        importlib.import_module(f"graftwork_train.selection.{words['name']}")
         return select(METHOD.validate_python(words), stream, context)
 
     return run

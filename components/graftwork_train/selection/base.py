@@ -6,7 +6,7 @@ stream's order. What it keeps of a document while it thinks are numbers, never t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graftwork.spec.selection import Selection
-from graftwork_train.data.stream import Stream
+from graftwork_train.data.stream import Function, Stream
 from graftwork_train.data.verdicts import KEPT, Verdicts
 
-__all__ = ["KEPT", "Context", "Verdicts", "joined", "select"]
+__all__ = ["KEPT", "Context", "Verdicts", "best_share", "joined", "judged", "select"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,28 @@ def select(method: Selection, documents: Stream, context: Context) -> Verdicts:
 def joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Arrays of batches, one after the other; an empty array where there are none."""
     return np.concatenate([np.zeros((0, *parts[0].shape[1:]), dtype), *parts]).astype(dtype)
+
+
+def judged(
+    documents: Stream,
+    judge: Function,
+    reasons: tuple[str, ...],
+    metrics: Mapping[str, float] | None = None,
+) -> Verdicts:
+    """Verdicts of a filter that judges each document by itself.
+
+    Args:
+        documents: The stream.
+        judge: Gives `codes` of a batch and, if it has any, `scores`; they are 1 and 0 otherwise.
+        reasons: Names of the codes, the first is `kept`.
+        metrics: For the record.
+    """
+    found = list(documents.map(judge, "judging"))
+    codes = joined([arrays["codes"] for arrays in found], np.int16)
+    parts = [arrays.get("scores", arrays["codes"] == 0) for arrays in found]
+    return Verdicts(joined(parts, np.float32), codes, reasons, metrics or {})
+
+
+def best_share(scores: npt.NDArray[np.float32], keep: float) -> npt.NDArray[np.int64]:
+    """Positions of the round(keep * n) highest scores, at least one; of equal ones the first."""
+    return np.argsort(-scores, kind="stable")[: max(1, round(keep * len(scores)))]

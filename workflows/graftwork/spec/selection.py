@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import AS_TUPLE, Method, ModelRef, Paper
+from graftwork.spec.filters import C4, Gopher
 from graftwork.units import Share
 
 
@@ -124,4 +125,6 @@ class PreSelect(Method):
         return self
 
 
-Selection = Annotated[Heuristics | ExactDedup | MinHash | PreSelect, Field(discriminator="name")]
+Selection = Annotated[
+    Heuristics | Gopher | C4 | ExactDedup | MinHash | PreSelect, Field(discriminator="name")
+]
