@@ -15,7 +15,16 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from graftwork.spec import growth, merging, optimizer, schedule, selection, sparsity, upcycling
+from graftwork.spec import (
+    continuing,
+    growth,
+    merging,
+    optimizer,
+    schedule,
+    selection,
+    sparsity,
+    upcycling,
+)
 from graftwork.spec.base import EXECUTION, Method, Reference
 from graftwork.spec.data import Corpus, Tokenizer
 from graftwork.spec.documentation import documentation
@@ -51,6 +60,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Upcycling", "Methods of `upcycle`.", words(upcycling.Upcycling)),
     ("Sparsity", "Methods of `sparsify`.", words(sparsity.Sparsity)),
     ("Merging", "Methods of `merge`.", words(merging.Merging)),
+    ("Continuing", "Methods of `continue`.", words(continuing.Continuing)),
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
     (

@@ -23,6 +23,9 @@ FAMILIES = {
     "sparsity": ("graftwork.spec.sparsity", "Sparsity", "graftwork_train.sparsity", "constrain"),
     "merging": ("graftwork.spec.merging", "Merging", "graftwork_train.merging", "merge"),
     "selection": ("graftwork.spec.selection", "Selection", "graftwork_train.selection", "select"),
+    "continuing": (
+        "graftwork.spec.continuing", "Continuing", "graftwork_train.continuing", "proceed",
+    ),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),
 }

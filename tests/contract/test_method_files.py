@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-FAMILIES = ("growth", "upcycling", "sparsity", "merging", "selection", "schedules", "optimizers")
+FAMILIES = (
+    "growth", "upcycling", "sparsity", "merging", "selection", "continuing", "schedules",
+    "optimizers",
+)  # fmt: skip
 PACKAGE = Path(__file__).resolve().parents[2] / "components/graftwork_train"
 CITATION = re.compile(r"arXiv:\d{4}\.\d{4,5}")
 DIFFERS = re.compile(r"^(Differs from the paper|As in the paper)\b", re.MULTILINE)

@@ -8,6 +8,7 @@ from graftwork.spec.cost import Cost
 from graftwork.spec.stages import Training
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop import ray
+from graftwork_train.loop.arrangement import Arrangement
 from graftwork_train.loop.artifact import write_artifact
 from graftwork_train.loop.constraint import Constrain, free
 from graftwork_train.loop.plan import Start, make_plan
@@ -26,6 +27,7 @@ def fit(
     start: Start | None = None,
     constrain: Constrain = free,
     cost: Callable[[int], Cost] | None = None,
+    arrangement: Arrangement | None = None,
 ) -> Outcome:
     """Train a model as the word says, and write the artifact into `job.out`.
 
@@ -37,6 +39,7 @@ def fit(
             a fresh optimizer.
         constrain: Makes what the weights are held to, in every worker. Default: nothing.
         cost: What so many optimizer steps cost. Default: as for a dense model.
+        arrangement: Which sequences are seen. Default: those that the word says.
 
     Raises:
         RunError: data and model do not fit together, the loss is not finite any more, or a
@@ -52,6 +55,7 @@ def fit(
         longest=model.context,
         start=start,
         cost=cost,
+        arrangement=arrangement,
     )
 
     def work(place: Place) -> Trained:

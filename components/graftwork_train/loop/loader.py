@@ -22,7 +22,7 @@ from torch import Tensor
 from graftwork_train.data.index import Split
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.loop.mixing import Mixing
-from graftwork_train.loop.order import Integers, Order
+from graftwork_train.loop.order import Integers, Order, Ordering
 from graftwork_train.nn.loss import IGNORE
 
 
@@ -64,6 +64,20 @@ def _one_document(documents_BT: Tensor) -> bool:
     return bool((documents_BT <= 0).all())
 
 
+def shuffled(
+    shards: TokenShards, seed: int, split: Split = "train", *, apart: bool
+) -> dict[str, Ordering]:
+    """The orders of the streams: of all domains as one, under the empty name, or of each."""
+    domains = shards.domains(split)
+    if not apart:
+        return {"": Order(shards, split, range(len(domains)), seed)}
+    return {
+        # A seed of its own for each, so that equal domains are not shuffled alike.
+        name: Order(shards, split, [number], seed ^ xxhash.xxh3_64_intdigest(name.encode()))
+        for number, name in enumerate(domains)
+    }
+
+
 class Source:
     """One tokens artifact, as an endless shuffled stream of sequences.
 
@@ -74,6 +88,8 @@ class Source:
             those of all domains together, under the empty name, where there are none.
         split: Which part to read.
         phases: The first sequence of each phase of a mixture, and its weights by domain.
+        orders: By stream, another order than the shuffled one; where there are several streams,
+            each is a domain, and `phases` are needed.
 
     Raises:
         KeyError: a mixture names a domain that has no sequence.
@@ -86,26 +102,20 @@ class Source:
         cursor: Mapping[str, int] | None = None,
         split: Split = "train",
         phases: Sequence[tuple[int, Mapping[str, float]]] = (),
+        orders: Mapping[str, Ordering] | None = None,
     ) -> None:
         cursor = cursor or {}
         self.shards, self.split = shards, split
         self.domains = shards.domains(split)
         self.length = shards.total(split)
-        self._mixing: Mixing | None = None
-        if not phases:
-            self.streams: tuple[str, ...] = ("",)
-            self._orders = [Order(shards, split, range(len(self.domains)), seed)]
-        else:
-            for name in sorted({name for _, weights in phases for name in weights}):
-                if name not in self.domains:
-                    raise KeyError(name)
-            self.streams = self.domains
-            self._mixing = Mixing(self.domains, phases)
-            self._orders = [
-                # A seed of its own for each, so that equal domains are not shuffled alike.
-                Order(shards, split, [number], seed ^ xxhash.xxh3_64_intdigest(name.encode()))
-                for number, name in enumerate(self.domains)
-            ]
+        for name in sorted({name for _, weights in phases for name in weights}):
+            if name not in self.domains:
+                raise KeyError(name)
+        self._mixing = Mixing(self.domains, phases) if phases else None
+        if orders is None:
+            orders = shuffled(shards, seed, split, apart=bool(phases))
+        self.streams = tuple(orders)
+        self.orders = tuple(orders.values())
         self._before = np.array([cursor.get(name, 0) for name in self.streams], dtype=np.int64)
 
     def positions(self, start: int, count: int) -> tuple[Integers, Integers]:
@@ -130,12 +140,12 @@ class Source:
             rows_N: Rows of those domains.
         """
         streams_N, positions_N = self.positions(start, count)
-        if len(self._orders) == 1:
-            return self._orders[0].rows(positions_N)
+        if len(self.orders) == 1:
+            return self.orders[0].rows(positions_N)
         rows_N = np.empty_like(positions_N)
         for stream in np.unique(streams_N):
             mine = streams_N == stream
-            _, rows_N[mine] = self._orders[stream].rows(positions_N[mine])
+            _, rows_N[mine] = self.orders[stream].rows(positions_N[mine])
         return streams_N, rows_N
 
     def places(self, start: int, count: int) -> list[tuple[str, int]]:
@@ -151,7 +161,7 @@ class Source:
 
     def lengths(self) -> dict[str, int]:
         """Sequences of an epoch of each stream."""
-        lengths = (order.length for order in self._orders)
+        lengths = (order.length for order in self.orders)
         return dict(zip(self.streams, lengths, strict=True))
 
 

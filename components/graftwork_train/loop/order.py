@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,16 @@ Integers = npt.NDArray[np.int64]
 
 # Blocks whose rows are shuffled together: 256 MiB, so that a small disk holds two windows.
 WINDOW = 32
+
+
+class Ordering(Protocol):
+    """Rows as an endless stream."""
+
+    length: int
+    """Rows until they come again."""
+
+    def rows(self, positions_N: Integers) -> tuple[Integers, Integers]:
+        """Domains and rows at some positions of the stream, as `Order.rows`."""
 
 
 class Order:

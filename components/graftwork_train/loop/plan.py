@@ -27,6 +27,7 @@ from graftwork.store.files import is_local, local_path
 from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Tokens
+from graftwork_train.loop.arrangement import Arrangement
 from graftwork_train.loop.loader import Loader, Source
 from graftwork_train.loop.parallel.hardware import check_package
 
@@ -75,6 +76,7 @@ class Plan:
         labels: Of the metrics.
         traces: Folder in storage for profiler traces.
         peak: FLOPs per second that one accelerator could do, where the pool says so.
+        arrangement: Which sequences are seen, where a method says so.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Plan:
     labels: Mapping[str, str] = field(default_factory=dict)
     traces: str = "profiles"
     peak: float | None = None
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     @property
     def tokens_per_step(self) -> int:
@@ -134,7 +137,8 @@ class Plan:
         _check_mixture(self, shards)
         new = Source(shards, self.seed, self.cursor, phases=self.phases())
         older = Source(TokenShards.open(self.replay), self.seed) if self.replay else None
-        return Loader(new, self.batch, self.word.document_mask, older, self.replayed)
+        loader = Loader(new, self.batch, self.word.document_mask, older, self.replayed)
+        return self.arrangement.loader(self, loader)
 
 
 def make_plan(
@@ -146,6 +150,7 @@ def make_plan(
     longest: int,
     start: Start,
     cost: Callable[[int], Cost] | None = None,
+    arrangement: Arrangement | None = None,
 ) -> Plan:
     """Resolve and check everything.
 
@@ -157,18 +162,21 @@ def make_plan(
         longest: The longest sequence that the model was made for.
         start: Where training begins.
         cost: What so many optimizer steps cost. Default: as for a dense model.
+        arrangement: Which sequences are seen. Default: those that the word says.
 
     Raises:
         RunError: data and model do not fit together, or there is nothing to train on or with.
     """
     check_package(word)
+    arrangement = arrangement or Arrangement()
     work, pool = _work(job), job.step.pool
-    data = _tokens(job, "data", vocab, longest, work.context)
+    data = usable_tokens(job, "data", vocab, longest, work.context)
     replay: Replay | None = getattr(word, "replay", None)
     replayed = round(replay.share * work.sequences) if replay else 0
     if replay:
-        _tokens(job, "replay.data", vocab, longest, work.context)
+        usable_tokens(job, "replay.data", vocab, longest, work.context)
     _check_batch(work.sequences, replayed, word, pool, replay)
+    replayed = arrangement.replayed(replayed, work.sequences)
     _check_elastic(work.sequences, pool, word, architecture)
     steps = _steps(work.steps, work.epochs, data.total("train"), work.sequences - replayed)
     plan = Plan(
@@ -194,8 +202,10 @@ def make_plan(
         labels=_labels(job.step),
         traces=_traces(job.step),
         peak=pool.accelerator_peak,
+        arrangement=arrangement,
     )
     _check_mixture(plan, data)
+    arrangement.check(plan, data)
     return plan
 
 
@@ -243,8 +253,12 @@ def _labels(step: Step) -> dict[str, str]:
     return labels_of(run=run, workflow=step.workflow, stage=step.stage, step=step.name)
 
 
-def _tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> TokenShards:
-    """An input of tokens that fits the model and the plan."""
+def usable_tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> TokenShards:
+    """An input of tokens that fits the model and the plan.
+
+    Raises:
+        RunError: it does not.
+    """
     shards = TokenShards.open(job.artifact(role).tokens)
     if not shards.total("train"):
         raise RunError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from graftwork.errors import RunError
 from graftwork.spec.stages import Continue
 from graftwork.spec.sub_models import SubModels
+from graftwork_train.continuing import proceed
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop.artifact import OPTIMIZER, load_state
 from graftwork_train.loop.fit import fit
@@ -22,12 +23,15 @@ def continuation(body: Continue, job: Job) -> Outcome:
     """Load the model, and its optimizer's moments if they are to be kept, and train.
 
     Raises:
-        RunError: the moments are to be kept, and there are none that fit; or as `fit`.
+        RunError: the moments are to be kept, and there are none that fit; or as `fit`, or as the
+            method.
     """
     folder = job.artifact("from").path
     model = load_model(folder)
     state = _moments(folder, model) if body.optimizer_state == "keep" else None
     start = Start(load_card(folder).cursor, state)
+    if body.method is not None:
+        return proceed(body.method, job, body, model, start)
     if body.sub_models is None:
         return fit(job, body, model, start=start)
     return _in_parts(body.sub_models, job, body, model, start)

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, get_args
 
-from graftwork.spec import growth, merging, optimizer, schedule, selection, sparsity, upcycling
+from graftwork.spec import (
+    continuing,
+    growth,
+    merging,
+    optimizer,
+    schedule,
+    selection,
+    sparsity,
+    upcycling,
+)
 from graftwork.spec.base import Method
 
 CONTRACTS = {
@@ -24,6 +33,7 @@ def methods() -> dict[str, type[Method]]:
         upcycling.Upcycling,
         sparsity.Sparsity,
         merging.Merging,
+        continuing.Continuing,
         selection.Selection,
         schedule.Schedule,
         optimizer.Optimizer,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
-from graftwork.spec.base import Path
+from graftwork.spec.base import Path, references
+from graftwork.spec.continued import method_problems
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
 from graftwork.spec.division import parallel_problems
 from graftwork.spec.family import check_expressible
@@ -19,11 +20,13 @@ from graftwork.spec.graph import (
     sources_of,
     tokenizer_stage,
     tokens_of,
+    vocabulary,
 )
 from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
@@ -125,6 +128,8 @@ class _Chain:
             self.contexts[name] = min(known)
         elif isinstance(body, Training):
             self.contexts[name] = self._prepare(body.data).context
+        elif isinstance(body, Pretrained):
+            self.contexts[name] = body.context
 
     def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
         """Who needs a sparse model, and which one."""
@@ -194,7 +199,9 @@ class _Chain:
         difference = self._difference(known, data)
         if difference:
             self.suspect.add(name)
-            yield key, f"the model {source!r} was trained on {known!r}: {difference}"
+            taken = isinstance(self._body(known), Pretrained)
+            how = "has the vocabulary of" if taken else "was trained on"
+            yield key, f"the model {source!r} {how} {known!r}: {difference}"
         context, longest = self._prepare(data).context, self.contexts.get(source)
         if longest is not None and context > longest:
             yield (
@@ -236,25 +243,37 @@ class _Chain:
             for message in body.sub_models.problems(layers, pool.workers if pool else 1):
                 yield ("sub_models",), message
         if body.replay is not None:
-            yield from self._replay(name, body.data, body.replay.data)
+            yield from self._replay(name, body.data, body.replay.data, ("replay", "data"))
+        yield from self._way(name, body)
 
-    def _replay(self, name: str, new: str, old: str) -> Found:
+    def _way(self, name: str, body: Continue) -> Found:
+        """The method of going on, and what it reads besides."""
+        yield from method_problems(body)
+        if body.method is None:
+            return
+        for path, target, reference in references(body.method, ("method",)):
+            if "model" in reference.products:
+                yield from self._tokens(name, body.data, target, path)
+            else:
+                yield from self._replay(name, body.data, target, path)
+
+    def _replay(self, name: str, new: str, old: str, key: Path) -> Found:
         if new == old:
             yield (
-                ("replay", "data"),
+                key,
                 f"{old!r} is replayed into itself; name the tokens of the earlier training",
             )
             return
         contexts = [self._prepare(data).context for data in (old, new)]
         if contexts[0] != contexts[1]:
             yield (
-                ("replay", "data"),
+                key,
                 f"sequences of {old!r} have {contexts[0]} tokens and those of {new!r} "
                 f"{contexts[1]}, and one batch cannot hold both; prepare them with one context",
             )
         difference = self._difference(new, old)
         if difference and name not in self.suspect:
-            yield ("replay", "data"), difference
+            yield key, difference
 
     def _difference(self, one: str, other: str) -> str | None:
         """Why a model that knows the tokens of `one` cannot read those of `other`, if so.
@@ -264,9 +283,14 @@ class _Chain:
         makers = [tokenizer_stage(self.workflow, name) for name in (one, other)]
         if makers[0] == makers[1]:
             return None
+        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
+        if any(isinstance(self._body(name), Pretrained) for name in makers):
+            # What such a model's tokenizer is shows when its folder is read.
+            sizes = [vocabulary(self.workflow, name) for name in makers]
+            told = f"{one!r} has {sizes[0]:,} entries and {other!r} {sizes[1]:,}; {remedy}"
+            return None if sizes[0] == sizes[1] else told
         stages = [self._prepare(name) for name in makers]
         tokenizers = [stage.tokenizer for stage in stages]
-        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
         if tokenizers[0] != tokenizers[1]:
             words = [_words(tokenizer) for tokenizer in tokenizers]
             return f"{one!r} has {words[0]} and {other!r} {words[1]}; {remedy}"

@@ -20,6 +20,7 @@ from graftwork.spec.base import (
     Strict,
     TokensRef,
 )
+from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.growth import Growth
 from graftwork.spec.merging import Merging, check_models
@@ -252,6 +253,8 @@ class Continue(Training):
 
     from_: ModelRef = Field(alias="from")
     """The model to train on."""
+    method: Continuing | None = None
+    """How it goes on: `{name: stability_gap, scorer: STAGE}`. Default: by plain training."""
     replay: Replay | None = None
     """Older data mixed in."""
     optimizer_state: Literal["reset", "keep"] = "reset"

@@ -1,0 +1,48 @@
+"""Whether a method of going on fits the stage that names it, its data and its model.
+
+Findings are pairs of the key's path in the stage and a message, `what is wrong; what to do`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graftwork.spec.base import Path
+from graftwork.spec.stages import Continue
+
+Found = Iterator[tuple[Path, str]]
+
+
+def method_problems(body: Continue) -> Found:
+    """What of the stage's other keys does not go with its method, if it has one."""
+    method = body.method
+    if method is None:
+        return
+    default = Continue.model_fields["optimizer_state"].default
+    if method.moments != default and "optimizer_state" not in body.model_fields_set:
+        yield (
+            ("method",),
+            f"the paper of {method.name} has the optimizer {method.moments} its moments, and "
+            f"{default!r} is the default here; write 'optimizer_state: {method.moments}', or "
+            f"'{default}' if you mean it",
+        )
+    if method.replays and body.replay is not None:
+        yield (
+            ("replay",),
+            f"{method.name} replays older data itself; take 'replay' out",
+        )
+    if method.arranges and body.mixture is not None:
+        yield (
+            ("mixture",),
+            f"{method.name} says itself which of the new sequences are read; take 'mixture' out",
+        )
+    if body.sub_models is not None:
+        yield (
+            ("sub_models",),
+            f"{method.name} trains whole models; take 'sub_models' or 'method' out",
+        )
+    if getattr(method, "rest", None) is not None and body.replay is None:
+        yield (
+            ("method", "rest"),
+            "'rest' mixes what is replayed, and nothing is; add 'replay', or take it out",
+        )
