@@ -89,7 +89,7 @@ def ranked(choose: str, losses_N: Losses, seed: int) -> Integers:
     return np.argsort(signed_N, kind="stable").astype(np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subset(Arrangement):
     """The first rows of a ranking, several times over.
 

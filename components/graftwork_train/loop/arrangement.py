@@ -7,6 +7,7 @@ is resumed, on any number of workers, reads the same.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graftwork_train.data.shards import TokenShards
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from graftwork_train.loop.plan import Plan
 
 
+@dataclass(frozen=True)
 class Arrangement:
     """Nothing is changed."""
 

@@ -20,13 +20,11 @@ from graftwork.spec.graph import (
     sources_of,
     tokenizer_stage,
     tokens_of,
-    vocabulary,
 )
 from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
-from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
@@ -128,8 +126,6 @@ class _Chain:
             self.contexts[name] = min(known)
         elif isinstance(body, Training):
             self.contexts[name] = self._prepare(body.data).context
-        elif isinstance(body, Pretrained):
-            self.contexts[name] = body.context
 
     def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
         """Who needs a sparse model, and which one."""
@@ -199,9 +195,7 @@ class _Chain:
         difference = self._difference(known, data)
         if difference:
             self.suspect.add(name)
-            taken = isinstance(self._body(known), Pretrained)
-            how = "has the vocabulary of" if taken else "was trained on"
-            yield key, f"the model {source!r} {how} {known!r}: {difference}"
+            yield key, f"the model {source!r} was trained on {known!r}: {difference}"
         context, longest = self._prepare(data).context, self.contexts.get(source)
         if longest is not None and context > longest:
             yield (
@@ -283,14 +277,9 @@ class _Chain:
         makers = [tokenizer_stage(self.workflow, name) for name in (one, other)]
         if makers[0] == makers[1]:
             return None
-        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
-        if any(isinstance(self._body(name), Pretrained) for name in makers):
-            # What such a model's tokenizer is shows when its folder is read.
-            sizes = [vocabulary(self.workflow, name) for name in makers]
-            told = f"{one!r} has {sizes[0]:,} entries and {other!r} {sizes[1]:,}; {remedy}"
-            return None if sizes[0] == sizes[1] else told
         stages = [self._prepare(name) for name in makers]
         tokenizers = [stage.tokenizer for stage in stages]
+        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
         if tokenizers[0] != tokenizers[1]:
             words = [_words(tokenizer) for tokenizer in tokenizers]
             return f"{one!r} has {words[0]} and {other!r} {words[1]}; {remedy}"
