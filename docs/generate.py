@@ -29,6 +29,7 @@ from graftwork.spec.base import EXECUTION, Method, Reference
 from graftwork.spec.data import Corpus, Tokenizer
 from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
+from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.placement import Affinity, Head, NodeLabel, Spot, Toleration
 from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.schema import Generator
@@ -63,6 +64,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Continuing", "Methods of `continue`.", words(continuing.Continuing)),
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
+    ("Parametrisations", "`parametrisation` of every stage that trains.", words(Parametrisation)),
     (
         "Where and how it runs",
         "",

@@ -26,6 +26,12 @@ FAMILIES = {
     "continuing": (
         "graftwork.spec.continuing", "Continuing", "graftwork_train.continuing", "proceed",
     ),
+    "parametrisation": (
+        "graftwork.spec.parametrisation",
+        "Parametrisation",
+        "graftwork_train.parametrisation",
+        "scale",
+    ),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),
 }

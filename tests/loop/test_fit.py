@@ -301,3 +301,13 @@ def test_compiled_blocks_learn_the_same(make_job, word):
     plain, compiled = make_job(word(), name="a"), make_job(word(compile=True), name="b")
     expected, got = run(plain), run(compiled)
     assert got.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-3)
+
+
+def test_a_parametrisation_sets_initial_weights_and_rates(make_job, word):
+    mup = {"name": "mup", "base_width": 16, "embedding": 3.0}
+    plain, scaled = make_job(word(), name="a"), make_job(word(parametrisation=mup), name="b")
+    assert run(plain).metrics["loss"] != run(scaled).metrics["loss"]
+    ratio = weights(scaled.out)["model.embed_tokens.weight"].std()
+    ratio /= weights(plain.out)["model.embed_tokens.weight"].std()
+    assert ratio > 1.5
+    assert AutoModelForCausalLM.from_pretrained(scaled.out).config.model_type == "llama"

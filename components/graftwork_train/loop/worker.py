@@ -28,7 +28,7 @@ from graftwork_train.loop.stop import StopRequest
 from graftwork_train.loop.telemetry import Telemetry
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors
-from graftwork_train.optimizers import build
+from graftwork_train.parametrisation import stepper
 from graftwork_train.schedules import rate
 
 MODEL, OPTIMIZER, CONSTRAINT = "model.", "optimizer.", "constraint."
@@ -127,7 +127,12 @@ class Worker:
         self.constraint = constrain(self.model, plan.steps)
         self.network = Network(self.model, plan.word, place)
         self.constraint.divide(self.network)
-        self.optimizer = build(plan.word.optimizer, self.network.parameters)
+        self.optimizer = stepper(
+            plan.word.optimizer,
+            plan.word.parametrisation,
+            model.architecture,
+            self.network.parameters,
+        )
         if state is not None:
             self._take_over(state)
         self._shards = self.loader.new.shards

@@ -13,10 +13,10 @@ warmup, N_d of decay and N in all, and x = (n - (N - N_d)) / N_d:
 n counts on from `past`, and beta is a step's tokens by 4096, so that shorter sequences count for
 what they hold. Before the decay the rate does not depend on N.
 
-Differs from the paper: `scale` holds under maximal-update parametrisation (width-dependent
-initialisation and learning rates, multipliers of embedding, residuals and logits), which the models
-here do not have; choose `peak` and `scale` for them. The decay ends on a floor, since an
-exponential never reaches 0.
+The constants are those of maximal-update parametrisation, as in the paper: write
+`parametrisation: {name: mup}` beside. Without it, choose `peak` and `scale` anew.
+
+Differs from the paper: the decay ends on a floor, since an exponential never reaches 0.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from graftwork_train.loop.fit import fit
 from graftwork_train.loop.plan import Start
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.nn.hf import load_card
+from graftwork_train.parametrisation import initialise
 from graftwork_train.sparsity import FACTORS, MASKS, constrain, masks_of, read_form
 from graftwork_train.sparsity.base import Earlier
 from graftwork_train.stages.base import perform
@@ -53,6 +54,8 @@ def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start, Earlier]:
     if body.model is not None:
         shards = TokenShards.open(job.artifact("data").tokens)
         model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
+        if body.parametrisation is not None:
+            initialise(body.parametrisation, model, job.step.seed)
         return model, Start(), {}
     folder = job.artifact("from").path
     earlier = read_form(folder)

@@ -7,6 +7,7 @@ from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop.fit import fit
 from graftwork_train.nn import Decoder
+from graftwork_train.parametrisation import initialise
 from graftwork_train.stages.base import perform
 
 
@@ -19,4 +20,6 @@ def train(body: Train, job: Job) -> Outcome:
     """
     shards = TokenShards.open(job.artifact("data").tokens)
     model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
+    if body.parametrisation is not None:
+        initialise(body.parametrisation, model, job.step.seed)
     return fit(job, body, model)

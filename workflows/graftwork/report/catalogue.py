@@ -17,6 +17,7 @@ from graftwork.spec import (
     upcycling,
 )
 from graftwork.spec.base import Method
+from graftwork.spec.parametrisation import Parametrisation
 
 CONTRACTS = {
     "exact": "exact: the model computes the same before and after",
@@ -37,6 +38,7 @@ def methods() -> dict[str, type[Method]]:
         selection.Selection,
         schedule.Schedule,
         optimizer.Optimizer,
+        Parametrisation,
     )
     found = [word for union in unions for word in _members(union)]
     return {get_args(word.model_fields["name"].annotation)[0]: word for word in found}

@@ -16,6 +16,9 @@ def model_problems(
     body: Training, architecture: Architecture | None, context: int
 ) -> Iterator[tuple[Path, str]]:
     """What is wrong with training this model on sequences of `context` tokens."""
+    if architecture is not None and body.parametrisation is not None:
+        for message in body.parametrisation.problems(architecture):
+            yield ("parametrisation",), message
     if architecture is None or getattr(body, "model", None) is None:
         return
     if architecture.kind == "encoder":

@@ -143,12 +143,12 @@ class Power(_Ongoing):
     )
     name: Literal["power"]
     peak: float = Field(default=0.02, gt=0, le=1)
-    """Cap of the learning rate. The paper's 0.02 is meant for maximal-update parametrisation."""
+    """Cap of the learning rate. The paper's 0.02 is meant for `parametrisation: {name: mup}`."""
     warmup: Extent = Extent.parse("1B tokens")
     """Length of the linear rise to the rate of the law at its end."""
     scale: float = Field(default=4.0, gt=0)
-    """Factor of the law, for a batch in sequences of 4096 tokens. Found with maximal-update
-    parametrisation; without it, another factor fits."""
+    """Factor of the law, for a batch in sequences of 4096 tokens. Found with
+    `parametrisation: {name: mup}`; without it, another factor fits."""
     exponent: float = Field(default=-0.51, gt=-2, lt=0)
     """Exponent of the tokens. The paper's optima lie between -0.53 and -0.49."""
     decay: Extent = Extent.parse("10%")

@@ -30,6 +30,7 @@ from graftwork.spec.optimizer import AdamW, Optimizer
 from graftwork.spec.parallel import Parallel
 from graftwork.spec.profile import Profile
 from graftwork.spec.recovery import OnBadStep, Spike
+from graftwork.spec.regime import Regime
 from graftwork.spec.schedule import Cosine, Schedule
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
@@ -151,7 +152,7 @@ class Replay(Strict):
         return self
 
 
-class Training(StageBody):
+class Training(Regime, StageBody):
     """What all stages share that train.
 
     Budget and batch enter a step's identity as its `StepWork`, resolved by the plan, so that
