@@ -26,8 +26,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from graftwork.spec.data import JsonlCorpus, TrainedBpe
+from graftwork.spec.dedup import ExactDedup, MinHash
 from graftwork.spec.resources import Storage
-from graftwork.spec.selection import ExactDedup, Heuristics, MinHash
+from graftwork.spec.selection import Heuristics
 from graftwork_train.data.documents import BATCH_DOCUMENTS, Batch, Document
 from graftwork_train.data.encode import Encode, Plan, write_shards
 from graftwork_train.data.scoring.linear import Recipe, train

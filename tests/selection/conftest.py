@@ -25,26 +25,48 @@ Judge = Callable[..., Verdicts]
 
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
-    """Judges texts, or (text, domain) pairs, by a method given in words."""
+    """Judges texts, (text, domain) pairs or records with metadata, by a method given in words.
 
-    def run(texts: list[Any], folders: list[Path] | None = None, **words: Any) -> Verdicts:
-        pairs = [text if isinstance(text, tuple) else (text, "d") for text in texts]
-        path = tmp_path / "texts.jsonl"
-        path.write_text("".join(json.dumps({"text": t, "d": d}) + "\n" for t, d in pairs))
-        words_of_corpus = {"source": "jsonl", "uri": str(path), "domain_field": "d"}
-        stream = Stream([Source("c", CORPUS.validate_python(words_of_corpus))], Storage())
+    `others` are the documents of the corpora that the method's fields name.
+    """
+
+    def stream_of(texts: list[Any], name: str) -> Stream:
+        path = tmp_path / f"{name}.jsonl"
+        with path.open("w") as file:
+            for text in texts:
+                file.write(json.dumps({"d": "d", **_record(text)}) + "\n")
+        kept = {"when": "when", "volume": "volume", "score": "score"}
+        words = {"source": "jsonl", "uri": str(path), "text": "t", "domain_field": "d"}
+        corpus = CORPUS.validate_python(words | {"metadata": kept, "broken_limit": 1.0})
+        return Stream([Source(name, corpus)], Storage())
+
+    def run(
+        texts: list[Any],
+        folders: list[Path] | None = None,
+        others: dict[str, list[Any]] | None = None,
+        **words: Any,
+    ) -> Verdicts:
         context = Context(
             seed=0,
             cores=1,
             gpu=False,
             model=lambda number: (folders or [])[number],
+            folder=lambda field: (folders or [])[0],
+            opened=lambda field: stream_of((others or {})[field], field),
             progress=lambda done, total, unit: None,
         )
         importlib.import_module(f"graftwork_train.selection.{words['name']}")
-        return select(METHOD.validate_python(words), stream, context)
+        method = METHOD.validate_python(words | {key: ["named"] for key in others or ()})
+        return select(method, stream_of(texts, "c"), context)
 
     return run
 
 
 def reasons(verdicts: Verdicts) -> list[str]:
     return [verdicts.reasons[code] for code in verdicts.codes.tolist()]
+
+
+def _record(text: Any) -> dict[str, Any]:
+    if isinstance(text, dict):
+        return text
+    return dict(zip("td", text if isinstance(text, tuple) else (text, "d"), strict=True))

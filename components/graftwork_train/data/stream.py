@@ -186,14 +186,15 @@ class Stream:
                 )
 
 
-def sources_of(job: Job, names: Sequence[str], several: bool) -> list[Source]:
+def sources_of(job: Job, names: Sequence[str], several: bool, field: str = "from") -> list[Source]:
     """The sources that a stage's `from` names: corpora, and earlier stages' documents.
 
     Args:
         job: The job.
-        names: The stage's `from`.
+        names: The stage's `from`, or those of another field.
         several: Whether workers on other machines read, who need the artifact's place in storage
             and not this machine's copy.
+        field: The field's place in the stage, such as `method.target`.
 
     Raises:
         graftwork.errors.CorruptArtifactError: an earlier stage's files are not the recorded ones.
@@ -203,7 +204,7 @@ def sources_of(job: Job, names: Sequence[str], several: bool) -> list[Source]:
         if name in job.step.corpora:
             found.append(Source(name, job.step.corpora[name]))
             continue
-        role = f"from.{position}"
+        role = f"{field}.{position}"
         uri = str(job.artifact(role).path)
         if several:
             uri = job.step.input_uri(job.step.one(role))

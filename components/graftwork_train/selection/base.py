@@ -31,6 +31,8 @@ class Context:
         cores: CPU cores to use.
         gpu: Whether a GPU may be used, where there is one.
         model: Folder of the n-th model that the method names.
+        folder: Folder of the artifact that a field of the method names, such as `model`.
+        opened: The documents of the corpora and stages that a field of the method names.
         progress: Called with done, total and unit.
     """
 
@@ -39,6 +41,8 @@ class Context:
     gpu: bool
     model: Callable[[int], Path]
     progress: Callable[[float, float, str], None]
+    folder: Callable[[str], Path]
+    opened: Callable[[str], Stream]
 
 
 @singledispatch

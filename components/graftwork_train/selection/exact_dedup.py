@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import xxhash
 
-from graftwork.spec.selection import ExactDedup
+from graftwork.spec.dedup import ExactDedup
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from graftwork.spec.selection import MinHash
+from graftwork.spec.dedup import MinHash
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.scoring.hashing import Hashes, mix, shingle_hashes, word_hashes
 from graftwork_train.data.stream import Arrays, Stream

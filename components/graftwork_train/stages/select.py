@@ -24,17 +24,31 @@ def perform_select(body: Select, job: Job) -> Outcome:
     importlib.import_module(f"graftwork_train.selection.{body.method.name}")
     pool = job.step.pool
     sources = sources_of(job, body.from_, several=pool.workers > 1)
+    others: list[Stream] = []
+
+    def opened(field: str) -> Stream:
+        names = getattr(body.method, field)
+        found = sources_of(job, names, several=False, field=f"method.{field}")
+        others.append(Stream(found, job.step.storage))
+        return others[-1]
+
     context = Context(
         seed=job.step.seed,
         cores=pool.cpus_per_worker,
         gpu=pool.gpus_per_worker > 0,
         model=lambda number: job.artifact(f"method.models.{number}").path,
+        folder=lambda field: job.artifact(f"method.{field}").path,
+        opened=opened,
         progress=job.progress,
     )
     with Stream(sources, job.step.storage, pool.workers, job) as stream:
         verdicts = select(body.method, stream, context)
         counts = write_chosen(stream, verdicts, job.out)
     metrics = {**counts, **verdicts.metrics, **broken_metrics(stream.tallies.values())}
+    read = {name: digest for other in others for name, digest in other.sources.items()}
     return Outcome(
-        metrics=metrics, workers=pool.workers, sources=stream.sources, notes=verdicts.notes
+        metrics=metrics,
+        workers=pool.workers,
+        sources={**read, **stream.sources},
+        notes=verdicts.notes,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import AS_TUPLE, Method, ModelRef, Paper
+from graftwork.spec.dedup import EmbeddingDedup, ExactDedup, HashCover, MinHash, SimHash
 from graftwork.spec.filters import C4, Gopher
 from graftwork.units import Share
 
@@ -63,32 +64,6 @@ class Heuristics(Method):
         return self
 
 
-class ExactDedup(Method):
-    """Keep the first of documents that are equal after white space and case are folded."""
-
-    paper: ClassVar[Paper] = Paper(
-        "A Pretrainer's Guide to Training Data", "2305.13169", "2", number="15"
-    )
-    name: Literal["exact_dedup"]
-
-
-class MinHash(Method):
-    """Keep the first of documents that are near duplicates by MinHash with banding."""
-
-    paper: ClassVar[Paper] = Paper(
-        "Deduplicating Training Data Makes Language Models Better", "2107.06499", "4.2"
-    )
-    name: Literal["minhash"]
-    ngram: int = Field(default=5, ge=1)
-    """Words in a shingle."""
-    bands: int = Field(default=14, ge=1)
-    """Bands of the signature; documents that agree on one band are candidates."""
-    rows: int = Field(default=8, ge=1)
-    """Hashes in a band."""
-    threshold: Share = 0.7
-    """Estimated Jaccard similarity from which two candidates count as duplicates."""
-
-
 class PreSelect(Method):
     """Keep documents whose losses rank models as their benchmarks do, learned by a classifier."""
 
@@ -126,5 +101,14 @@ class PreSelect(Method):
 
 
 Selection = Annotated[
-    Heuristics | Gopher | C4 | ExactDedup | MinHash | PreSelect, Field(discriminator="name")
+    Heuristics
+    | Gopher
+    | C4
+    | ExactDedup
+    | MinHash
+    | SimHash
+    | EmbeddingDedup
+    | HashCover
+    | PreSelect,
+    Field(discriminator="name"),
 ]
