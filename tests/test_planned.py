@@ -30,6 +30,30 @@ def test_the_text_of_local_corpora_is_part_of_the_identity(spec, tmp_path):
     assert before.fingerprint != after.fingerprint
 
 
+def test_the_files_of_a_pretrained_model_are_part_of_the_identity_and_its_stage_s_name_is_not(
+    tmp_path,
+):
+    (tmp_path / "config.json").write_text("{}")
+    text = (
+        "metadata: {name: example}\n"
+        "stages:\n"
+        f"  llama: {{pretrained: {{uri: {tmp_path}/, model: {{layers: 1, width: 32, heads: 2}}, "
+        "vocab: 96, context: 64}}\n"
+    )
+    path = tmp_path / ".spec.yaml"
+    path.write_text(text)
+    before = plan_files([path])["llama"].step
+    path.write_text(text.replace("llama", "qwen"))
+    assert plan_files([path])["qwen"].step.fingerprint == before.fingerprint
+    (tmp_path / "config.json").write_text("{ }")
+    assert plan_files([path])["qwen"].step.fingerprint != before.fingerprint
+    path.write_text(text.replace(f"{tmp_path}/", f"{tmp_path}/gone"))
+    (note,) = plan_files([path]).notes
+    assert (note.step, note.level) == ("llama", "warning")
+    with pytest.raises(RunError, match=r"model llama: no file matches"):
+        plan_files([path], files="needed")
+
+
 def test_files_that_only_the_cluster_sees_are_noted(spec, tmp_path):
     (tmp_path / "note.txt").unlink()
     made = plan_files([spec])

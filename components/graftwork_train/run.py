@@ -135,15 +135,16 @@ def load(path: str) -> Step:
 
 
 def check_sources(step: Step) -> None:
-    """Make sure that local corpora still are what the step was planned for.
+    """Make sure that local corpora and models still are what the step was planned for.
 
     Raises:
         RunError: one has changed, and the artifact would not be what its fingerprint says.
     """
     for name, digest in step.source_digests.items():
-        if has_changed(step.corpora[name], digest, step.storage):
+        if has_changed(step.corpora.get(name, step.spec.body), digest, step.storage):
+            what = f"corpus {name}" if name in step.corpora else f"the model of {step.stage}"
             raise RunError(
-                f"corpus {name} has changed since the workflow was planned",
+                f"{what} has changed since the workflow was planned",
                 "Run or compile the workflow again, so that it is planned for the new files.",
             )
 

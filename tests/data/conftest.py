@@ -40,6 +40,10 @@ def jsonl(path: Path, records: list[Any]) -> Path:
     return path
 
 
+def _product(folder: Path) -> str:
+    return "model" if (folder / "config.json").is_file() else "documents"
+
+
 class Bench:
     """Performs steps in a folder of its own."""
 
@@ -61,8 +65,8 @@ class Bench:
             seed=0,
             spec=Stage.model_validate(stage),
             inputs=tuple(
-                {"role": role, "stage": "x", "seed": 0, "product": "documents", "fingerprint": "f"}
-                for role in inputs
+                {"role": role, "stage": "x", "seed": 0, "product": made, "fingerprint": "f"}
+                for role, made in zip(inputs, map(_product, inputs.values()), strict=True)
             ),
             corpora=corpora,
             pool=Pool(workers=workers),

@@ -1,4 +1,5 @@
 import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -112,6 +113,28 @@ def test_the_tokenizer_of_another_stage_is_taken_over(bench, web, tmp_path):
     assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
     one, two = TokenShards.open(first), TokenShards.open(out)
     assert (one.vocab, one.eos) == (two.vocab, two.eos)
+
+
+def test_the_tokenizer_of_a_model_is_taken_over_with_the_model_s_vocabulary(bench, web, checkpoint):
+    first, _ = bench(stage(tokenizer={"train": "bpe", "vocab": 300}), web=web)
+    folder = checkpoint(vocab_size=384)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(first / name, folder / name)
+    inputs = {"tokenizer.from": folder}
+    out, _ = bench(stage(tokenizer={"from": "llama"}), inputs=inputs, web=web)
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    one, two = TokenShards.open(first), TokenShards.open(out)
+    assert (two.vocab, two.eos) == (384, one.eos)
+
+
+def test_a_model_with_too_small_an_embedding_for_its_tokenizer_is_refused(bench, web, checkpoint):
+    first, _ = bench(stage(tokenizer={"train": "bpe", "vocab": 300}), web=web)
+    folder = checkpoint(vocab_size=96)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(first / name, folder / name)
+    inputs = {"tokenizer.from": folder}
+    with pytest.raises(RunError, match="and the model an embedding of 96"):
+        bench(stage(tokenizer={"from": "llama"}), inputs=inputs, web=web)
 
 
 def test_broken_lines_are_in_the_metrics(bench, tmp_path):

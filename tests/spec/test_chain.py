@@ -110,3 +110,41 @@ def test_factors_are_gone_on_with_and_multiplied_out(loads):
 """
     )
     assert len(plan(loads(text)).steps) == 6
+
+
+TAKEN = """
+metadata: {name: taken}
+corpora: {python: {source: stdlib, domains: [prose], limit: 200k}}
+defaults: {training: {data: tokens, budget: 40 steps, batch: 4 sequences}}
+stages:
+  base:
+    pretrained:
+      {uri: models/llama, model: {layers: 2, width: 64, heads: 2}, vocab: 300, context: 96}
+  tokens: {prepare: {from: python, context: 64, tokenizer: {from: base}}}
+"""
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("grow", "upcycle", "continue"),
+        ("upcycle", "continue"),
+        ("spdf", "densify", "merge", "grow", "continue"),
+        ("prune", "densify", "upcycle"),
+        ("continue", "merge"),
+    ],
+    ids=" ".join,
+)
+def test_chains_begin_with_a_model_that_is_there_already(loads, kinds):
+    planned = plan(loads(_chain(*kinds).replace(SPEC, TAKEN)))
+    costs = {one.step.name: one.cost for one in planned.steps}
+    assert len(costs) == 2 + len(kinds)
+    # 4 * 64^2 attention, 3 * 64 * 192 feed-forward, 2 norms; head and embedding; the last norm.
+    block = 4 * 64**2 + 3 * 64 * 192 + 2 * 64
+    assert costs["base"].parameters == 2 * block + 2 * 300 * 64 + 64
+    assert costs["base"].total_flops == 0
+
+
+def test_trained_weights_of_elsewhere_are_not_factored_either(loads):
+    with pytest.raises(SpecError, match="'base' is a pretrained stage, and sltrain factors no"):
+        loads(_chain("factor").replace(SPEC, TAKEN))

@@ -10,6 +10,7 @@ from typing import Literal
 from graftwork.errors import RunError, SpecError
 from graftwork.plan import Note, Plan, plan
 from graftwork.spec.load import load_with_places
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.workflow import Workflow
 from graftwork.store.corpora import corpus_digest
 
@@ -55,12 +56,12 @@ def _plan(workflow: Workflow, files: Files) -> Plan:
         return plan(workflow)
     digests: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for name, corpus in workflow.corpora.items():
+    for name, (what, source) in _sources(workflow).items():
         try:
-            digest = corpus_digest(corpus, workflow.storage)
+            digest = corpus_digest(source, workflow.storage)
         except RunError as error:
             if files == "needed":
-                raise RunError(f"corpus {name}: {error.what}", error.remedy) from error
+                raise RunError(f"{what} {name}: {error.what}", error.remedy) from error
             missing[name] = error.what
             continue
         if digest is not None:
@@ -70,8 +71,22 @@ def _plan(workflow: Workflow, files: Files) -> Plan:
     return replace(made, notes=(*made.notes, *notes)) if notes else made
 
 
-def _unseen(made: Plan, corpus: str, what: str) -> Note:
-    """A corpus that is not on this machine."""
-    readers = [planned.step.name for planned in made.steps if corpus in planned.step.corpora]
-    text = f"{corpus}: {what} on this machine; its content is not part of the fingerprints"
+def _sources(workflow: Workflow) -> dict[str, tuple[str, object]]:
+    """By name, what is read that may be local files: corpora, and models that are there."""
+    found: dict[str, tuple[str, object]] = {
+        name: ("corpus", corpus) for name, corpus in workflow.corpora.items()
+    }
+    for name, stage in workflow.stages.items():
+        if isinstance(stage.body, Pretrained):
+            found[name] = ("model", stage.body)
+    return found
+
+
+def _unseen(made: Plan, source: str, what: str) -> Note:
+    """A corpus or a model that is not on this machine."""
+    readers = [
+        planned.step.name for planned in made.steps
+        if source in planned.step.corpora or source == planned.step.stage
+    ]  # fmt: skip
+    text = f"{source}: {what} on this machine; its content is not part of the fingerprints"
     return Note(readers[0] if readers else "", "warning", text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
 from itertools import chain
 from pathlib import Path
@@ -90,12 +90,14 @@ class Makings:
     Attributes:
         stream: The stage's documents, which a trained one learns from.
         storage: Where files lie.
-        prepared: Folder of the tokens artifact whose tokenizer is taken over.
+        prepared: Folder of the tokens or the model whose tokenizer is taken over.
+        vocab: Entries of that model's vocabulary; None where it is no model.
     """
 
     stream: Stream
     storage: Storage
     prepared: Path | None = None
+    vocab: int | None = None
 
 
 @singledispatch
@@ -159,13 +161,27 @@ def read_tokenizer(word: TokenizerFile, makings: Makings) -> Encoder:
 
 @build.register
 def take_over(word: TokenizerFrom, makings: Makings) -> Encoder:
-    """The tokenizer of an earlier prepare stage, with its vocabulary and its end token."""
+    """The tokenizer of an earlier prepare stage or a model, with its vocabulary and end token."""
     if makings.prepared is None:
         raise AssertionError("the step has no tokens to take the tokenizer from")
+    if makings.vocab is not None:
+        return _of_model(makings.prepared, makings.vocab)
     index = read_index(makings.prepared, str(makings.prepared))
     text = (makings.prepared / FILE).read_text(encoding="utf-8").rstrip("\n")
     name = Tokenizer.from_str(text).id_to_token(index.eos) or EOS
     return Encoder(text, index.vocab, index.eos, name, text == _byte_level().to_str())
+
+
+def _of_model(folder: Path, vocab: int) -> Encoder:
+    """The tokenizer beside a model; the vocabulary is the model's, which may have spare entries."""
+    encoder = load_encoder(folder)
+    if encoder.vocab > vocab:
+        raise RunError(
+            f"{folder}: the tokenizer has ids up to {encoder.vocab - 1}, and the model an "
+            f"embedding of {vocab}",
+            "Give the model the tokenizer that it was trained with.",
+        )
+    return replace(encoder, vocab=vocab)
 
 
 def load_encoder(folder: Path) -> Encoder:

@@ -16,6 +16,9 @@ from graftwork_train.data.stream import Stream, sources_of
 from graftwork_train.data.tokenizer import Makings, build
 from graftwork_train.job import SUMMARY, Job, Outcome
 from graftwork_train.stages.base import perform
+from graftwork_train.state import State
+
+TOKENIZER = "tokenizer.from"
 
 
 @perform.register
@@ -29,7 +32,7 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     sources = sources_of(job, body.from_, several=workers > 1)
     plan = Plan(job.out, body.context, body.packing, body.held_out)
     with Stream(sources, job.step.storage, workers, job) as stream:
-        encoder = build(body.tokenizer, Makings(stream, job.step.storage, _prepared(body, job)))
+        encoder = build(body.tokenizer, Makings(stream, job.step.storage, *_taken(body, job)))
         encoder.save(job.out, body.context)
         shards = write_shards(stream, encoder, plan)
     metrics = _metrics(shards, body.context) | broken_metrics(stream.tallies.values())
@@ -41,10 +44,14 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     return Outcome(metrics=metrics, workers=workers, sources=stream.sources, notes=notes)
 
 
-def _prepared(body: Prepare, job: Job) -> Path | None:
-    """Folder of the stage whose tokenizer is taken over, if there is one."""
-    taken = isinstance(body.tokenizer, TokenizerFrom)
-    return job.artifact("tokenizer.from").path if taken else None
+def _taken(body: Prepare, job: Job) -> tuple[Path | None, int | None]:
+    """Folder of the stage whose tokenizer is taken over, and its vocabulary if it is a model."""
+    if not isinstance(body.tokenizer, TokenizerFrom):
+        return None, None
+    folder = job.artifact(TOKENIZER).path
+    if job.step.one(TOKENIZER).product != "model":
+        return folder, None
+    return folder, int(State.open(folder, own=True).config["vocab_size"])
 
 
 def _metrics(shards: Shards, context: int) -> dict[str, float]:

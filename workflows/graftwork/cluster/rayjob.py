@@ -33,7 +33,7 @@ _QUIET = {"include-log-monitor": "0"}
 # Where the job's own process does the work, workers that Ray starts ahead would only be in its way.
 _ALONE = {"RAY_prestart_worker_first_driver": "0"}
 # Stages that read models and write one, or judge them: however large the pool, one worker of it.
-IN_ONE_PROCESS = frozenset({"grow", "upcycle", "merge", "evaluate", "compare"})
+IN_ONE_PROCESS = frozenset({"pretrained", "grow", "upcycle", "merge", "evaluate", "compare"})
 
 
 def entrypoint(*, alone: bool) -> str:

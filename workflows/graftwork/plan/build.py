@@ -13,6 +13,7 @@ from graftwork.plan.remarks import remarks
 from graftwork.plan.work import Model, Work, models, resolve
 from graftwork.spec.data import Corpus
 from graftwork.spec.graph import edges
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.resources import Pool
 from graftwork.spec.stages import Evaluate, StageBody, Training
 from graftwork.spec.workflow import Workflow
@@ -24,8 +25,8 @@ def plan(workflow: Workflow, *, source_digests: Mapping[str, str] | None = None)
 
     Args:
         workflow: A loaded spec.
-        source_digests: By corpus, a digest of its local files; part of the identity of the
-            stages that read them.
+        source_digests: By corpus or pretrained stage, a digest of its local files; part of the
+            identity of the stages that read them.
 
     Raises:
         SpecError: seeds that make names too long, budgets that cannot be resolved, or arms of a
@@ -64,6 +65,9 @@ class _Planner:
         condition = self.graph.conditions.get(node)
         corpora = self._corpora(node)
         digests = {name: self.digests[name] for name in corpora if name in self.digests}
+        if isinstance(stage.body, Pretrained) and node.stage in self.digests:
+            # Names of stages are no part of what a stage makes.
+            digests["uri"] = self.digests[node.stage]
         work = self.work[node.stage].step
         return Step(
             workflow=self.workflow.metadata.name,

@@ -22,6 +22,7 @@ from graftwork.spec.graph import (
 )
 from graftwork.spec.growth import GLearn
 from graftwork.spec.model import Architecture
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.stages import Continue, Grow, Prepare, Sparsify, StageBody, Training
 from graftwork.spec.workflow import Workflow
 from graftwork.step import StepWork
@@ -93,14 +94,14 @@ def models(workflow: Workflow) -> dict[str, Model]:
     found: dict[str, Model] = {}
     for name, architecture in architectures(workflow).items():
         data = tokens_of(workflow, name)
-        prepare = workflow.stages[data].body
-        if not isinstance(prepare, Prepare):
-            raise AssertionError(f"{data!r} makes tokens and is no prepare stage")
+        read = workflow.stages[data].body
+        if not isinstance(read, Prepare | Pretrained):
+            raise AssertionError(f"{data!r} makes no tokens and takes no model")
         body, vocab = workflow.stages[name].body, vocabulary(workflow, data)
         maskable, density = 0, 1.0
         if isinstance(body, Sparsify):
             maskable, density = body.method.maskable(architecture, vocab), body.method.density
-        found[name] = Model(architecture, vocab, prepare.context, maskable, density)
+        found[name] = Model(architecture, vocab, read.context, maskable, density)
     return found
 
 

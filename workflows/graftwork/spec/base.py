@@ -109,6 +109,7 @@ AS_TUPLE = BeforeValidator(_as_tuple)
 CorpusOrDocuments = Annotated[str, Reference(frozenset({"corpus", "documents"}))]
 TokensRef = Annotated[str, Reference(frozenset({"tokens"}))]
 ModelRef = Annotated[str, Reference(frozenset({"model"}))]
+TokenizerRef = Annotated[str, Reference(frozenset({"tokens", "model"}))]
 ArmRef = Annotated[str, Reference(frozenset({"model", "evaluation"}))]
 
 NAME = r"[a-z]([a-z0-9-]*[a-z0-9])?"

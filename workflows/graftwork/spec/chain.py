@@ -20,11 +20,13 @@ from graftwork.spec.graph import (
     sources_of,
     tokenizer_stage,
     tokens_of,
+    vocabulary,
 )
 from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
@@ -80,6 +82,7 @@ class _Chain:
         source = body.from_ if isinstance(body, Evaluate) else source_of(body)
         if body.product == "model":
             yield from self._architecture(name, body)
+        yield from self._tokenizer(body)
         if isinstance(body, Sparsify | Densify):
             yield from self._sparse(body, source)
         for role, other in _sources(body):
@@ -120,12 +123,26 @@ class _Chain:
             # The source's own architecture is impossible, which has been reported there.
             return
 
+    def _tokenizer(self, body: StageBody) -> Found:
+        """Of models only those that bring one have a tokenizer of their own."""
+        if not isinstance(body, Prepare) or not isinstance(body.tokenizer, TokenizerFrom):
+            return
+        named = body.tokenizer.from_
+        if self._body(named).product == "model" and not isinstance(self._body(named), Pretrained):
+            maker = tokens_of(self.workflow, named)
+            yield (
+                ("tokenizer", "from"),
+                f"{named!r} has the tokenizer of {maker!r} and none of its own; name {maker!r}",
+            )
+
     def _note_context(self, name: str, body: StageBody) -> None:
         known = [self.contexts[source] for source in sources_of(body) if source in self.contexts]
         if known:
             self.contexts[name] = min(known)
         elif isinstance(body, Training):
             self.contexts[name] = self._prepare(body.data).context
+        elif isinstance(body, Pretrained):
+            self.contexts[name] = body.context
 
     def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
         """Who needs a sparse model, and which one."""
@@ -195,7 +212,9 @@ class _Chain:
         difference = self._difference(known, data)
         if difference:
             self.suspect.add(name)
-            yield key, f"the model {source!r} was trained on {known!r}: {difference}"
+            taken = isinstance(self._body(known), Pretrained)
+            how = "cannot read these tokens" if taken else f"was trained on {known!r}"
+            yield key, f"the model {source!r} {how}: {difference}"
         context, longest = self._prepare(data).context, self.contexts.get(source)
         if longest is not None and context > longest:
             yield (
@@ -277,9 +296,16 @@ class _Chain:
         makers = [tokenizer_stage(self.workflow, name) for name in (one, other)]
         if makers[0] == makers[1]:
             return None
+        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
+        if any(isinstance(self._body(name), Pretrained) for name in makers):
+            # What such a model's tokenizer is shows when its folder is read.
+            sizes = [vocabulary(self.workflow, name) for name in makers]
+            if not isinstance(self._body(other), Prepare):
+                remedy = "take models of one tokenizer"
+            told = f"{one!r} has {sizes[0]:,} entries and {other!r} {sizes[1]:,}; {remedy}"
+            return None if sizes[0] == sizes[1] else told
         stages = [self._prepare(name) for name in makers]
         tokenizers = [stage.tokenizer for stage in stages]
-        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
         if tokenizers[0] != tokenizers[1]:
             words = [_words(tokenizer) for tokenizer in tokenizers]
             return f"{one!r} has {words[0]} and {other!r} {words[1]}; {remedy}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from graftwork.spec.base import EXECUTION, Strict, TokensRef
+from graftwork.spec.base import EXECUTION, Strict, TokenizerRef
 from graftwork.units import Bytes, Share
 
 Domain = Literal["prose", "code", "tests"]
@@ -141,10 +141,10 @@ class TokenizerFile(Strict):
 
 
 class TokenizerFrom(Strict):
-    """The tokenizer of another prepare stage, so that one model can read both stages' tokens."""
+    """The tokenizer of another prepare stage, or of a model, which then can read these tokens."""
 
-    from_: TokensRef = Field(alias="from")
-    """The prepare stage whose tokenizer is used; `graph.vocabulary` gives its size."""
+    from_: TokenizerRef = Field(alias="from")
+    """The prepare stage, or the stage that makes or takes a model, whose tokenizer is used."""
 
 
 def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type

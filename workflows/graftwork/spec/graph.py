@@ -13,6 +13,7 @@ from graftwork.spec.base import Product, references
 from graftwork.spec.data import TokenizerFrom
 from graftwork.spec.family import check_expressible
 from graftwork.spec.model import Architecture
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.stages import (
     Continue,
     Densify,
@@ -168,7 +169,7 @@ def architecture_of(body: StageBody, known: Mapping[str, Architecture]) -> Archi
         ValueError: the method cannot take the model it is given.
         KeyError: the architecture of the stage's source is not known.
     """
-    if isinstance(body, Train):
+    if isinstance(body, Train | Pretrained):
         return body.model
     source = source_of(body)
     if isinstance(body, Sparsify):
@@ -209,20 +210,26 @@ def sources_of(body: StageBody) -> tuple[str, ...]:
 def tokens_of(workflow: Workflow, model_stage: str) -> str:
     """The prepare stage whose tokens a model was trained on last; its tokenizer is the model's.
 
+    For a model that nothing here has trained, the pretrained stage that took it.
+
     Raises:
         KeyError: a stage on the way does not exist.
     """
     body = workflow.stages[model_stage].body
     while not isinstance(body, Training):
+        if isinstance(body, Pretrained):
+            return model_stage
         source = source_of(body)
         if source is None:
             raise KeyError(model_stage)
-        body = workflow.stages[source].body
+        model_stage, body = source, workflow.stages[source].body
     return body.data
 
 
 def tokenizer_stage(workflow: Workflow, prepare_stage: str) -> str:
-    """The prepare stage that made the tokenizer: itself, or the one that `from` leads to.
+    """The stage that made the tokenizer: itself, or the one that `from` leads to.
+
+    A prepare stage, or the pretrained stage whose model brought it.
 
     Raises:
         KeyError: a stage on the way does not exist.
@@ -234,6 +241,8 @@ def tokenizer_stage(workflow: Workflow, prepare_stage: str) -> str:
         if not isinstance(body, Prepare) or not isinstance(body.tokenizer, TokenizerFrom):
             break
         prepare_stage = body.tokenizer.from_
+        if product_of(workflow, prepare_stage) == "model":
+            prepare_stage = tokens_of(workflow, prepare_stage)
     return prepare_stage
 
 
@@ -241,9 +250,11 @@ def vocabulary(workflow: Workflow, prepare_stage: str) -> int:
     """Entries of the models' vocabulary for the tokens that a prepare stage makes.
 
     Raises:
-        KeyError: the stage does not exist, or is no prepare stage.
+        KeyError: the stage does not exist, or makes no tokens and takes no model.
     """
     body = workflow.stages[tokenizer_stage(workflow, prepare_stage)].body
+    if isinstance(body, Pretrained):
+        return body.vocab
     if not isinstance(body, Prepare) or isinstance(body.tokenizer, TokenizerFrom):
         raise KeyError(prepare_stage)
     return body.tokenizer.size

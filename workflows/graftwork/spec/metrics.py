@@ -24,6 +24,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
         "held_out_tokens/<domain>", "held_out_documents", "held_out_sequences", "bytes_per_token",
         "utilisation", "documents_cut", "tokens_cropped", "broken/<reason>",
     ),
+    "pretrained": ("parameters",),
     "train": _TRAINING,
     "grow": ("parameters", "parameters_before"),
     "upcycle": ("parameters", "parameters_before", "expert_similarity"),

@@ -14,12 +14,13 @@ from graftwork.spec.base import (
     AS_TUPLE,
     EXECUTION,
     ArmRef,
-    CorpusOrDocuments,
     ModelRef,
     Product,
     Strict,
     TokensRef,
 )
+from graftwork.spec.body import Sources, one_or_more
+from graftwork.spec.body import StageBody as StageBody
 from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.growth import Growth
@@ -28,6 +29,7 @@ from graftwork.spec.mixture import Mixture
 from graftwork.spec.model import Architecture
 from graftwork.spec.optimizer import AdamW, Optimizer
 from graftwork.spec.parallel import Parallel
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.profile import Profile
 from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.regime import Regime
@@ -37,10 +39,6 @@ from graftwork.spec.sparsity import Sparsity
 from graftwork.spec.sub_models import SubModels
 from graftwork.spec.upcycling import Upcycling
 from graftwork.units import Batch, Budget, Share
-
-
-def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def check_seeds(seeds: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
@@ -64,12 +62,6 @@ Seeds = Annotated[
     int | Annotated[tuple[int, ...], AS_TUPLE] | None,
     AfterValidator(check_seeds),
 ]
-Sources = Annotated[
-    tuple[CorpusOrDocuments, ...],
-    Field(min_length=1),
-    AS_TUPLE,
-    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
-]
 
 
 def _check_label(label: str) -> str:
@@ -82,17 +74,6 @@ def _check_label(label: str) -> str:
 
 
 Label = Annotated[str, AfterValidator(_check_label)]
-
-
-class StageBody(Strict):
-    """What all stages share. `product` is what the stage makes; `seeded` whether chance enters."""
-
-    kind: ClassVar[str]
-    product: ClassVar[Product]
-    seeded: ClassVar[bool] = True
-
-    pool: Annotated[str | None, EXECUTION] = None
-    """Pool that the stage runs on. Default: one worker with one core."""
 
 
 class Select(StageBody):
@@ -302,7 +283,7 @@ Models = Annotated[
     tuple[ModelRef, ...],
     Field(min_length=1, max_length=64),
     AS_TUPLE,
-    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
 ]
 
 
@@ -391,7 +372,7 @@ class Compare(StageBody):
 KINDS: dict[str, type[StageBody]] = {
     body.kind: body
     for body in (
-        Select, Prepare, Train, Grow, Upcycle, Continue, Sparsify, Densify, Merge, Evaluate,
-        Compare,
+        Select, Prepare, Pretrained, Train, Grow, Upcycle, Continue, Sparsify, Densify,
+        Merge, Evaluate, Compare,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ from pydantic.json_schema import WithJsonSchema
 
 from graftwork.spec.base import EXECUTION, Name, Strict
 from graftwork.spec.data import Corpus
+from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.stages import (
     KINDS,
@@ -88,6 +89,7 @@ class Stage(Strict):
 
     select: Select | None = None
     prepare: Prepare | None = None
+    pretrained: Pretrained | None = None
     train: Train | None = None
     grow: Grow | None = None
     upcycle: Upcycle | None = None
