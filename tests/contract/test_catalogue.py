@@ -23,8 +23,17 @@ FAMILIES = {
     "sparsity": ("graftwork.spec.sparsity", "Sparsity", "graftwork_train.sparsity", "constrain"),
     "merging": ("graftwork.spec.merging", "Merging", "graftwork_train.merging", "merge"),
     "selection": ("graftwork.spec.selection", "Selection", "graftwork_train.selection", "select"),
+    "synthesis": (
+        "graftwork.spec.synthesis",
+        "Synthesis",
+        "graftwork_train.synthesis",
+        "synthesize",
+    ),
     "continuing": (
-        "graftwork.spec.continuing", "Continuing", "graftwork_train.continuing", "proceed",
+        "graftwork.spec.continuing",
+        "Continuing",
+        "graftwork_train.continuing",
+        "proceed",
     ),
     "parametrisation": (
         "graftwork.spec.parametrisation",

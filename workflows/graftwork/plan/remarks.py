@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graftwork.plan.bill import described
 from graftwork.plan.memory import room
 from graftwork.plan.model import Note, PlannedStep
 from graftwork.plan.timing import (
@@ -17,6 +18,7 @@ from graftwork.plan.timing import (
 from graftwork.spec.graph import source_of
 from graftwork.spec.growth import GStack
 from graftwork.spec.stages import Grow, Training
+from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
 from graftwork.units import format_bytes, format_number
 
@@ -29,6 +31,7 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
         if planned is first[planned.step.stage]:
             notes.extend(_memory(planned))
             notes.extend(_timing(workflow, planned, first))
+            notes.extend(_writing(workflow, planned))
     return notes
 
 
@@ -48,6 +51,14 @@ def _memory(planned: PlannedStep) -> Iterator[Note]:
         f"more memory"
     )
     yield Note(planned.step.name, "warning", text)
+
+
+def _writing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
+    """What a synthesis asks of its writer, and its price."""
+    body = planned.step.spec.body
+    text = described(workflow, body) if isinstance(body, Synthesize) else None
+    if text is not None:
+        yield Note(planned.step.name, "note", text)
 
 
 def _timing(

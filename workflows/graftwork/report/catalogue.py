@@ -14,6 +14,7 @@ from graftwork.spec import (
     schedule,
     selection,
     sparsity,
+    synthesis,
     upcycling,
 )
 from graftwork.spec.base import Method
@@ -36,6 +37,7 @@ def methods() -> dict[str, type[Method]]:
         merging.Merging,
         continuing.Continuing,
         selection.Selection,
+        synthesis.Synthesis,
         schedule.Schedule,
         optimizer.Optimizer,
         Parametrisation,

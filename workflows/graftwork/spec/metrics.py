@@ -19,6 +19,11 @@ _TRAINING = (
 
 MEASURED: dict[str, tuple[str, ...]] = {
     "select": ("documents", "kept", "kept_share", "bytes", "dropped/<reason>", "broken/<reason>"),
+    "synthesize": (
+        "documents", "documents_read", "bytes", "asked", "requests", "tokens_read",
+        "tokens_written", "failed/<reason>", "nonsense/<reason>", "dropped/<reason>",
+        "broken/<reason>",
+    ),
     "prepare": (
         "tokens", "tokens/<domain>", "documents", "sequences", "held_out_tokens",
         "held_out_tokens/<domain>", "held_out_documents", "held_out_sequences", "bytes_per_token",
@@ -39,7 +44,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a stage of each kind measures; `<domain>` and the like stand for any name."""
 
-METHODS_ADD = frozenset({"select", "grow", "upcycle", "sparsify", "merge"})
+METHODS_ADD = frozenset({"select", "synthesize", "grow", "upcycle", "sparsify", "merge"})
 """Kinds whose methods measure more, under names of their own."""
 
 

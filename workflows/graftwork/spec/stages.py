@@ -37,6 +37,7 @@ from graftwork.spec.schedule import Cosine, Schedule
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
 from graftwork.spec.sub_models import SubModels
+from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.upcycling import Upcycling
 from graftwork.units import Batch, Budget, Share
 
@@ -372,7 +373,7 @@ class Compare(StageBody):
 KINDS: dict[str, type[StageBody]] = {
     body.kind: body
     for body in (
-        Select, Prepare, Pretrained, Train, Grow, Upcycle, Continue, Sparsify, Densify,
+        Select, Synthesize, Prepare, Pretrained, Train, Grow, Upcycle, Continue, Sparsify, Densify,
         Merge, Evaluate, Compare,
     )
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -55,7 +56,7 @@ class Wrap(Demand):
         return self
 
 
-def check_styles(styles: dict[str, float]) -> None:
+def check_styles(styles: Mapping[Any, float]) -> None:
     """Refuse shares of styles that do not make a whole.
 
     Raises:

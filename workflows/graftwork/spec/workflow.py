@@ -31,6 +31,7 @@ from graftwork.spec.stages import (
     Train,
     Upcycle,
 )
+from graftwork.spec.synthesis import Synthesize
 from graftwork.units import shown
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -88,6 +89,7 @@ class Stage(Strict):
     """One stage: exactly one kind with its parameters, and when to run it."""
 
     select: Select | None = None
+    synthesize: Synthesize | None = None
     prepare: Prepare | None = None
     pretrained: Pretrained | None = None
     train: Train | None = None

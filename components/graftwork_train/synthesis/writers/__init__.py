@@ -1,0 +1,1 @@
+"""Writers: who answers what the methods ask."""
