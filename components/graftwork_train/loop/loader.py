@@ -11,7 +11,7 @@ Shapes: B sequences of the batch or of a worker's slice, T tokens, N sequences o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,8 @@ class Batch:
 
     `documents_BT` is None where attention may be plainly causal: every sequence is one document,
     or the document mask is off. `predicted` counts the labels that are not `IGNORE`. `digest`
-    stands for the sequences of the whole batch, in order.
+    stands for the sequences of the whole batch, in order. `pieces` is into how many each of them
+    was cut; B then counts pieces, and T is a piece's length.
     """
 
     tokens_BT: Tensor
@@ -40,9 +41,11 @@ class Batch:
     documents_BT: Tensor | None
     predicted: int
     digest: bytes = b""
+    pieces: int = 1
 
     def split(self, size: int) -> Iterator[Batch]:
-        """Micro-batches of at most `size` sequences, in order."""
+        """Micro-batches of at most `size` whole sequences, in order."""
+        size *= self.pieces
         for start in range(0, len(self.tokens_BT), size):
             part = slice(start, start + size)
             documents = None if self.documents_BT is None else self.documents_BT[part]
@@ -56,7 +59,21 @@ class Batch:
         """The same in memory that a GPU copies from while it computes."""
         documents = None if self.documents_BT is None else self.documents_BT.pin_memory()
         tokens, labels = self.tokens_BT.pin_memory(), self.labels_BT.pin_memory()
-        return Batch(tokens, labels, documents, self.predicted, self.digest)
+        return Batch(tokens, labels, documents, self.predicted, self.digest, self.pieces)
+
+    def cut(self, pieces: int) -> Batch:
+        """The same tokens and labels, every sequence cut into so many that see less before them."""
+        if pieces == 1:
+            return self
+        length = self.tokens_BT.shape[1] // pieces
+        parts = [
+            None if tensor is None else tensor.reshape(-1, length)
+            for tensor in (self.tokens_BT, self.labels_BT, self.documents_BT)
+        ]
+        tokens, labels, documents = parts
+        if tokens is None or labels is None:
+            raise AssertionError("a batch has tokens and labels")
+        return Batch(tokens, labels, documents, self.predicted, self.digest, pieces)
 
 
 def _one_document(documents_BT: Tensor) -> bool:
@@ -165,6 +182,10 @@ class Source:
         return dict(zip(self.streams, lengths, strict=True))
 
 
+def _whole(step: int) -> int:
+    return 1
+
+
 @dataclass(frozen=True, slots=True)
 class Loader:
     """Batches by step.
@@ -175,6 +196,7 @@ class Loader:
         document_mask: Whether attention and labels stop at the end of a document.
         replay: Older data.
         replayed: Sequences of each batch that come from it.
+        cut: Into how many pieces a step cuts each sequence.
     """
 
     new: Source
@@ -182,6 +204,7 @@ class Loader:
     document_mask: bool
     replay: Source | None = None
     replayed: int = 0
+    cut: Callable[[int], int] = _whole
 
     def sources(self) -> Iterator[tuple[Source, int]]:
         """Each source, and how many sequences of a batch come from it."""
@@ -228,7 +251,7 @@ class Loader:
             source.shards.read(source.split, *place)
             for source, place in self.mine(step, rank, workers)
         ]
-        return collate(rows, document_mask=self.document_mask)
+        return collate(rows, document_mask=self.document_mask).cut(self.cut(step))
 
     def ahead(self, places: Iterable[tuple[Source, tuple[str, int]]]) -> int:
         """Begin to fetch what lies behind a URL; how many blocks were fetched but not used."""

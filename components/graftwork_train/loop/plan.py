@@ -8,6 +8,7 @@ import posixpath
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -137,7 +138,8 @@ class Plan:
         _check_mixture(self, shards)
         new = Source(shards, self.seed, self.cursor, phases=self.phases())
         older = Source(TokenShards.open(self.replay), self.seed) if self.replay else None
-        loader = Loader(new, self.batch, self.word.document_mask, older, self.replayed)
+        cut = partial(self.word.schedule.pieces, total=self.steps)
+        loader = Loader(new, self.batch, self.word.document_mask, older, self.replayed, cut)
         return self.arrangement.loader(self, loader)
 
 
@@ -178,6 +180,7 @@ def make_plan(
     _check_batch(work.sequences, replayed, word, pool, replay)
     replayed = arrangement.replayed(replayed, work.sequences)
     _check_elastic(work.sequences, pool, word, architecture)
+    seen = word.schedule.mean_context(work.context)
     steps = _steps(work.steps, work.epochs, data.total("train"), work.sequences - replayed)
     plan = Plan(
         name=job.step.name,
@@ -196,7 +199,7 @@ def make_plan(
         data=job.artifact("data").tokens,
         replay=job.artifact("replay.data").tokens if replay else None,
         cursor=_cursor(job, word, start),
-        cost=_cost(cost, architecture.flops_per_token(vocab, work.context), steps),
+        cost=_cost(cost, architecture.flops_per_token(vocab, seen), steps),
         scratch=job.scratch.resolve(),
         workspace=job.shared(),
         labels=_labels(job.step),

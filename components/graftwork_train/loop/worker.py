@@ -23,13 +23,13 @@ from graftwork_train.loop.parallel.network import Network
 from graftwork_train.loop.plan import Plan
 from graftwork_train.loop.prefetch import Prefetch
 from graftwork_train.loop.profiler import Profiler
+from graftwork_train.loop.steering import Steering
 from graftwork_train.loop.step import Engine, Place, all_sum
 from graftwork_train.loop.stop import StopRequest
 from graftwork_train.loop.telemetry import Telemetry
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors
 from graftwork_train.parametrisation import stepper
-from graftwork_train.schedules import rate
 
 MODEL, OPTIMIZER, CONSTRAINT = "model.", "optimizer.", "constraint."
 
@@ -109,7 +109,7 @@ class Worker:
             torch.set_num_threads(plan.cores)
         self.plan, self.place, self.model = plan, place, model.train()
         self.loader = plan.loader()
-        self.meter = Meter(plan, place)
+        self.meter, self.steering = Meter(plan, place), Steering(plan)
         self.telemetry = Telemetry(plan, place)
         gpu = place.device.type == "cuda"
         self.batches = Prefetch(
@@ -176,6 +176,11 @@ class Worker:
         while self.step < self.plan.steps:
             if not self._advance():
                 return self._leave()
+            if self.steering.due(self.step):
+                self._look()
+                self.meter.pause()
+                self.steering.see(self._measure())
+                self.meter.start()
             if self.step % self.plan.word.checkpoint_every == 0 and self.step < self.plan.steps:
                 self._save()
         self.meter.pause()
@@ -217,7 +222,7 @@ class Worker:
         self._tell_of_checkpoints()
         if asked:
             return False
-        value = rate(word.schedule, self.step, self.plan.steps, self.plan.tokens_per_step)
+        value = self.steering.rate(self.step)
         self.constraint.before(self.step)
         self.profiler.before(self.step + 1)
         self.step += 1
@@ -255,9 +260,7 @@ class Worker:
             return
         if verdict.reason == NOT_FINITE:
             self.telemetry.not_finite()
-        value = rate(
-            self.plan.word.schedule, verdict.step, self.plan.steps, self.plan.tokens_per_step
-        )
+        value = self.steering.rate(verdict.step)
         told, remedy = _TOLD[verdict.reason]
         raise RunError(
             f"{told} at step {verdict.step} of {self.plan.steps}, at a learning rate of "
@@ -326,7 +329,7 @@ class Worker:
         began = time.perf_counter()
         details = self.meter.details() | {"restarts": self.restarts}
         details |= {"micro": self.micro, "workers": self.place.sharers}
-        details |= {"guard": self.engine.guard.details()}
+        details |= {"guard": self.engine.guard.details(), "steering": self.steering.details()}
         details |= {"ledger": self.batches.ledger.state(self.step)}
         mine = self.network.share(self._tensors())
         self.checkpoints.save(self.step, mine, details)
@@ -355,6 +358,7 @@ class Worker:
         if saved is None:
             return None
         self.meter.resume(saved.details)
+        self.steering.resume(saved.details["steering"])
         self.batches.ledger.resume(saved.details["ledger"])
         self.restarts = saved.details.get("restarts", 0) + 1
         self.checkpoints.notes.append(f"Went on from the checkpoint of step {saved.step}.")

@@ -1,9 +1,11 @@
 """Learning-rate schedules: the verb `rate`, and one file for each shape."""
 
 from graftwork_train.schedules import (
+    accelat,
     cosine,
     infinite,
     inverse_sqrt,
+    multigrid,
     power,
     redecay,
     rewarm,
@@ -11,4 +13,7 @@ from graftwork_train.schedules import (
 )
 from graftwork_train.schedules.base import rate
 
-__all__ = ["cosine", "infinite", "inverse_sqrt", "power", "rate", "redecay", "rewarm", "wsd"]
+__all__ = [
+    "accelat", "cosine", "infinite", "inverse_sqrt", "multigrid", "power", "rate", "redecay",
+    "rewarm", "wsd",
+]  # fmt: skip

@@ -1,9 +1,14 @@
-"""The verb of all schedules: `rate`, a pure function of the step. Floats only, no torch."""
+"""The verb of all schedules: `rate`, a pure function of the step. Floats only, no torch.
+
+What a schedule does in answer to the training itself is a controller's, beside it (`controlled`).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import singledispatch
+from typing import Any, Protocol
 
 from graftwork.spec.schedule import Schedule
 
@@ -19,6 +24,31 @@ def rate(method: Schedule, step: int, total: int, tokens_per_step: int) -> float
         tokens_per_step: What one step trains on, for lengths that are given in tokens.
     """
     raise TypeError(f"no schedule is a {type(method).__name__}; is it imported in schedules?")
+
+
+class Controller(Protocol):
+    """Changes the rate by what the held-out text says."""
+
+    decay: float
+    """What the schedule's rate is multiplied by now."""
+
+    def due(self, step: int, total: int, tokens_per_step: int) -> bool:
+        """Whether to look after so many steps."""
+
+    def see(self, loss: float) -> None:
+        """Take a look: the held-out loss in nats."""
+
+    def details(self) -> dict[str, Any]:
+        """All that it knows, as plain data."""
+
+    def resume(self, details: Mapping[str, Any]) -> None:
+        """Go on from what `details` gave."""
+
+
+@singledispatch
+def controlled(method: Schedule) -> Controller | None:
+    """A controller for one training; most schedules have none."""
+    return None
 
 
 def warmup(peak: float, start: float, length: int, step: int) -> float | None:

@@ -69,15 +69,16 @@ class Model:
         Raises:
             ValueError: the steps are too few for the stage's method.
         """
+        context = body.schedule.mean_context(self.context)
         if isinstance(body, Continue) and body.sub_models:
             return body.sub_models.cost(self.architecture, self.vocab, self.context)
         if isinstance(body, Continue) and body.method:
             batch = body.batch.sequences(self.context) * self.context
-            each = self.architecture.flops_per_token(self.vocab, self.context)
+            each = self.architecture.flops_per_token(self.vocab, context)
             return body.method.cost(each, steps, batch)
         if isinstance(body, Sparsify):
             return body.method.cost(self.architecture, self.vocab, self.context, steps, before)
-        return Cost(self.architecture.flops_per_token(self.vocab, self.context))
+        return Cost(self.architecture.flops_per_token(self.vocab, context))
 
 
 @dataclass(frozen=True, slots=True)

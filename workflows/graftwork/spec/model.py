@@ -226,7 +226,7 @@ class Architecture(Strict):
         head = self._transform() + vocab * self.width
         return blocks + self._router() + head
 
-    def flops_per_token(self, vocab: int, context: int) -> float:
+    def flops_per_token(self, vocab: int, context: float) -> float:
         """Training FLOPs of one token: 6 per active weight, and attention.
 
         With S the size of all query heads, a decoder's attention costs T·S multiply-adds forward

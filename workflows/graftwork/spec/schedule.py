@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Method, Paper
+from graftwork.spec.base import AS_TUPLE, Method, Paper
 from graftwork.units import Extent, Share
 
 _WARMUP = Extent.parse("2%")
 _NONE = Extent.parse("0 steps")
+Shares = Annotated[tuple[Share, ...], AS_TUPLE]
 
 
 class _Schedule(Method):
@@ -25,6 +28,18 @@ class _Schedule(Method):
     def parts(self) -> dict[str, Extent]:
         """The parts that have to find room in the budget of the stage, by name."""
         return {"warmup": self.warmup}
+
+    def pieces(self, step: int, total: int) -> int:
+        """Into how many equal pieces a step cuts its sequences, each a sequence of its own."""
+        return 1
+
+    def mean_context(self, context: int) -> float:
+        """Tokens of a sequence in the mean over the stage's steps."""
+        return context
+
+    def problems(self, context: int) -> Iterator[str]:
+        """Why sequences of `context` tokens do not go with the schedule."""
+        yield from ()
 
 
 class _Ongoing(_Schedule):
@@ -214,6 +229,127 @@ class Infinite(_Schedule):
         return {"warmup": self.warmup, "cooldown": self.cooldown, "anneal": self.anneal}
 
 
+class Multigrid(_Schedule):
+    """Short sequences in large batches first, coarse to fine, at a step schedule's rates."""
+
+    paper: ClassVar[Paper] = Paper(
+        "A Multigrid Method for Efficiently Training Video Models", "1912.00998", "3", number="1"
+    )
+    name: Literal["multigrid"]
+    peak: float = Field(default=1e-3, gt=0, le=1)
+    """Learning rate of the first stage of rates, for whole sequences."""
+    milestones: Shares = (0.39, 0.64, 0.82)
+    """Where the rate falls, as shares of the steps. What lies before the last of them are stages
+    that each walk through `long`; the rest is fine-tuning on whole sequences."""
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    """Factor of the rate from one stage to the next."""
+    long: Shares = (0.125, 0.25, 0.5, 1.0)
+    """The long cycle: lengths of sequences as shares of the context, rising to 100%; each has as
+    many steps of a stage as any other. A sequence of half the length counts half in a batch."""
+    short: Shares = (0.25, 0.5)
+    """The short cycle: step by step these lengths, then the long cycle's; none is longer than
+    that."""
+    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
+    """How the rate grows with the sequences of the long cycle's batch: with their number, as in
+    the paper, which trains by SGD; with its root, which suits AdamW; or not at all."""
+
+    @model_validator(mode="after")
+    def _shapes(self) -> Self:
+        for key in ("long", "short", "milestones"):
+            values = getattr(self, key)
+            if list(values) != sorted(set(values)) or not all(0 < value <= 1 for value in values):
+                raise ValueError(f"{key} must rise, above 0% and to 100% at most")
+        if self.long[-1:] != (1.0,):
+            raise ValueError("the long cycle must end on whole sequences; add 100% to long")
+        if not self.milestones or self.milestones[-1] == 1:
+            raise ValueError("milestones must lie inside the stage; write for example [50%, 80%]")
+        for value in (*self.long, *self.short):
+            if Fraction(value).limit_denominator(4096).numerator != 1:
+                raise ValueError(
+                    f"a length of {value:.4g} of the context cuts no sequence into equal pieces; "
+                    f"use for example 50%, 25% or 12.5%"
+                )
+        return self
+
+    def place(self, step: int, total: int) -> tuple[int, int]:
+        """Stage of the rates, counted from 0, and number of the long cycle's length, of a step.
+
+        Within a stage all lengths have equally many steps, up to one. The fine-tuning is at the
+        rate of the stage before for its first half.
+        """
+        edges = [0, *(round(share * total) for share in self.milestones), total]
+        stage = max(n for n, begin in enumerate(edges[:-1]) if begin <= min(step, total - 1))
+        begin, end = edges[stage], max(edges[stage] + 1, edges[stage + 1])
+        if stage == len(self.milestones):
+            late = 2 * (step - begin) >= end - begin
+            return (stage if late else stage - 1), len(self.long) - 1
+        return stage, (step - begin) * len(self.long) // (end - begin)
+
+    def cuts(self, number: int) -> tuple[int, ...]:
+        """Into how many pieces the steps of a short cycle cut, at a length of the long one."""
+        most = round(1 / self.long[number])
+        return (*(max(most, round(1 / share)) for share in self.short), most)
+
+    def pieces(self, step: int, total: int) -> int:
+        """As of all schedules."""
+        cuts = self.cuts(self.place(step, total)[1])
+        return cuts[step % len(cuts)]
+
+    def mean_context(self, context: int) -> float:
+        """As of all schedules, up to the steps that a stage does not divide evenly."""
+        means = [
+            sum(1 / n for n in self.cuts(k)) / len(self.cuts(k)) for k in range(len(self.long))
+        ]
+        cycled = self.milestones[-1]
+        return context * (cycled * sum(means) / len(means) + (1 - cycled) * means[-1])
+
+    def problems(self, context: int) -> Iterator[str]:
+        """As of all schedules."""
+        for share in (*self.long, *self.short):
+            cut = round(1 / share)
+            if context % cut:
+                yield (
+                    f"sequences of {context} tokens do not come in {cut} equal pieces; choose "
+                    f"other lengths, or prepare the data with a context that {cut} divides"
+                )
+
+
+class AccelAt(_Schedule):
+    """A constant rate that a controller lowers once the held-out measure gains little more."""
+
+    paper: ClassVar[Paper] = Paper(
+        "AccelAT: A Framework for Accelerating the Adversarial Training of Deep Neural Networks "
+        "through Accuracy Gradient",
+        "2210.06888",
+        number="69",
+    )
+    name: Literal["accelat"]
+    peak: float = Field(default=1e-3, gt=0, le=1)
+    """Learning rate before the first decay."""
+    every: Extent = Extent.parse("2%")
+    """Training between two looks at the held-out text: what an epoch is in the paper."""
+    metric: Literal["likelihood", "loss"] = "likelihood"
+    """What is watched: the geometric mean of the probability of the right token, between 0 and 1
+    as the paper's accuracy is, or the held-out loss in nats, of which less is a gain."""
+    window: int = Field(default=5, ge=1)
+    """Looks in the running mean, and means on record before the first decay."""
+    quiet: int = Field(default=5, ge=0)
+    """Looks after a decay before the next."""
+    gain: float = Field(default=0.005, ge=0)
+    """A gain of the running mean below this is little."""
+    factor: float = Field(default=0.8, gt=0, lt=1)
+    """Factor of a decay."""
+    lowest: float = Field(default=1e-6, ge=0, le=1)
+    """The decays end at this learning rate."""
+
+    @model_validator(mode="after")
+    def _looks(self) -> Self:
+        if not self.every.amount:
+            raise ValueError("every must be above 0; write for example '50 steps' or '2%'")
+        return self
+
+
 Schedule = Annotated[
-    Cosine | Rewarm | Redecay | Wsd | InverseSqrt | Power | Infinite, Field(discriminator="name")
+    Cosine | Rewarm | Redecay | Wsd | InverseSqrt | Power | Infinite | Multigrid | AccelAt,
+    Field(discriminator="name"),
 ]

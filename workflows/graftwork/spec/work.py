@@ -35,7 +35,7 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
         return
     if pool is not None:
         yield from _workers(body, sequences, pool)
-    yield from _schedule(body, tokens)
+    yield from _schedule(body, context, tokens)
     if isinstance(body, Continue):
         yield from _replay(body, sequences)
 
@@ -52,8 +52,10 @@ def _workers(body: Training, sequences: int, pool: Pool) -> Found:
         )
 
 
-def _schedule(body: Training, tokens: int) -> Found:
+def _schedule(body: Training, context: int, tokens: int) -> Found:
     """The parts of a schedule are held against the budget where it is in steps or tokens."""
+    for message in body.schedule.problems(context):
+        yield ("schedule",), message
     parts = body.schedule.parts()
     total = {"steps": body.budget.amount, "tokens": body.budget.amount / tokens}.get(
         body.budget.unit
