@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Contract, Method, ModelRef, Paper
+from graftwork.spec.base import AS_TUPLE, Contract, Method, ModelRef, Paper, TokensRef
 from graftwork.spec.cost import Cost
 from graftwork.spec.mixture import Weights
+from graftwork.units import Share
 
 Moments = Literal["reset", "keep"]
 
@@ -73,4 +74,56 @@ class StabilityGap(Continuer):
         return self
 
 
-Continuing = StabilityGap
+class CriticalMixture(Continuer):
+    """The largest share of new data at which the loss on the old rises by no more than allowed.
+
+    Short trainings at several shares come first; laws fitted to them predict the share to train at.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "CMR Scaling Law: Predicting Critical Mixture Ratios for Continual Pre-training of "
+        "Language Models",
+        "2407.17467",
+        "3",
+        number="66",
+    )
+    replays: ClassVar[bool] = True
+    name: Literal["critical_mixture"]
+    old: TokensRef
+    """Tokens of the earlier training, whose loss must not rise much; they are replayed."""
+    ratios: Annotated[tuple[Share, ...], AS_TUPLE] = (0.125, 0.25, 0.3333, 0.5, 0.75)
+    """Shares of new data to try, from low to high. The paper: 1/8, 1/4, 1/3, 1/2 and more."""
+    probe: int = Field(default=200, ge=8)
+    """Optimizer steps of each short training. The paper: 10,000."""
+    points: int = Field(default=8, ge=6, le=64)
+    """How often each is measured, in equal distances: both laws have six numbers together."""
+    tolerance: float = Field(default=0.05, ge=0)
+    """By how much the loss on the old data may rise, in nats per token."""
+    sequences: int = Field(default=32, ge=1)
+    """Held-out sequences of each domain that a measurement reads at most."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if len(self.ratios) < 3 or sorted(set(self.ratios)) != list(self.ratios):
+            raise ValueError(
+                "a law needs at least three ratios, from low to high; "
+                "write for example [12.5%, 25%, 50%]"
+            )
+        if not 0 < self.ratios[0] <= self.ratios[-1] < 1:
+            raise ValueError(
+                "a ratio is 0% or 100%, which mixes nothing; use shares in between, up to 95%"
+            )
+        if self.points > self.probe:
+            raise ValueError(
+                f"{self.probe} steps cannot be measured {self.points} times; "
+                f"give a longer probe, or fewer points"
+            )
+        return self
+
+    def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
+        """The short trainings are spread over the steps of the long one."""
+        each = tokens_per_step * per_token
+        return Cost(per_token, per_step=len(self.ratios) * self.probe * each / steps)
+
+
+Continuing = Annotated[StabilityGap | CriticalMixture, Field(discriminator="name")]
