@@ -97,7 +97,7 @@ def main() -> None:
         found = {
             "documents": count,
             "bytes per document": round(sum(map(len, made)) / count),
-            "heuristics": rate(heuristics._Judge(Heuristics(name="heuristics"), None), batches),
+            "heuristics": rate(heuristics._Judge(Heuristics(name="heuristics")), batches),
             "quality classifier": rate(lambda b: classifier.probabilities(b.texts), batches),
             "exact_dedup": rate(exact_dedup._keys, batches),
             "minhash, 14 bands of 8": rate(minhash._Sign(5, 112), batches),

@@ -1,9 +1,4 @@
-from itertools import pairwise
-
-import numpy as np
 import pytest
-
-from graftwork.errors import RunError
 
 from .conftest import reasons
 
@@ -70,58 +65,3 @@ def test_symbols_beyond_ascii_count_and_letters_do_not(judge):
     words = LOOSE | {"max_symbol_ratio": 0.2}
     assert reasons(judge(["größe übung äöü"], name="heuristics", **words)) == ["kept"]
     assert reasons(judge(["☃☃☃ größe"], name="heuristics", **words)) == ["symbols"]
-
-
-@pytest.fixture
-def mixed():
-    """Good texts, bad texts, and texts between them."""
-    generator = np.random.default_rng(0)
-    good = ["river", "bridge", "morning", "people", "letter", "garden", "winter", "music"]
-    bad = ["click", "cheap", "viagra", "bonus", "casino", "offer", "deal", "winner"]
-    texts = []
-    for n in range(240):
-        share = (0.0, 1.0, 0.3, 0.7)[n % 4]
-        chosen = [
-            str(generator.choice(bad if generator.random() < share else good)) for _ in range(40)
-        ]
-        texts.append((" ".join(chosen), "prose" if share < 0.5 else "spam"))
-    return texts
-
-
-QUALITY = LOOSE | {"name": "heuristics"}
-
-
-def kept(judge, texts, **words):
-    verdicts = judge(texts, **QUALITY, **words)
-    return set(np.flatnonzero(verdicts.codes == 0).tolist())
-
-
-def test_a_lower_quality_threshold_keeps_a_part_of_what_a_higher_one_keeps(judge, mixed):
-    found = [kept(judge, mixed, quality=t) for t in (0.1, 0.3, 0.5, 0.7, 0.9, 0.975)]
-    for lower, higher in pairwise(found):
-        assert lower <= higher
-    assert len(found[0]) < len(found[-1]) <= len(mixed)
-
-
-def test_the_inverse_filter_keeps_exactly_what_the_filter_drops(judge, mixed):
-    for threshold in (0.3, 0.7):
-        normal = kept(judge, mixed, quality=threshold)
-        inverse = kept(judge, mixed, quality=threshold, inverse=True)
-        assert not normal & inverse
-        assert normal | inverse == set(range(len(mixed)))
-
-
-def test_the_quality_score_is_low_for_the_good_domain(judge, mixed):
-    verdicts = judge(mixed, **QUALITY, quality=0.5)
-    good = verdicts.scores[0::4]
-    bad = verdicts.scores[1::4]
-    assert good.max() < 0.5 < bad.min()
-    assert verdicts.metrics["classifier_accuracy"] > 0.9
-    assert set(reasons(verdicts)) == {"kept", "low_quality"}
-
-
-def test_quality_without_a_good_domain_or_without_others_is_an_error(judge, mixed):
-    with pytest.raises(RunError, match=r"domain 'books' .* there are only prose, spam"):
-        judge(mixed, **QUALITY, quality=0.5, good_domain="books")
-    with pytest.raises(RunError, match="there are only prose"):
-        judge([(text, "prose") for text, _ in mixed], **QUALITY, quality=0.5)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from graftwork.spec.base import AS_TUPLE, Method, Paper
+from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper
+from graftwork.spec.body import Sources, one_or_more
 from graftwork.units import Share
 
 Shares = Annotated[tuple[Share, ...], AS_TUPLE]
+Names = Annotated[
+    tuple[str, ...],
+    AS_TUPLE,
+    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
+]
+Examples = Annotated[
+    tuple[CorpusOrDocuments, ...],
+    AS_TUPLE,
+    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
+]
 
 
 class Gopher(Method):
@@ -90,3 +101,80 @@ class C4(Method):
     """A line that speaks of cookies or privacy policies does not count."""
     min_counting: Share = 0.0
     """Drop documents with fewer of their characters than this in lines that count."""
+
+
+class PretrainersGuide(Method):
+    """Filters by domain, age, quality and toxicity, each with a threshold, and their inverses."""
+
+    paper: ClassVar[Paper] = Paper(
+        "A Pretrainer's Guide to Training Data", "2305.13169", "2", number="15"
+    )
+    name: Literal["pretrainers_guide"]
+    quality: Share | None = None
+    """Drop documents with a higher quality score, 0 good to 1 bad; the paper tries 97.5%, 95%, 90%
+    and 70%."""
+    good_domain: str = "prose"
+    """Domain that stands for good text, which a classifier learns to tell from the others."""
+    good: Examples = ()
+    """Corpora or documents that stand for good text, in place of `good_domain`."""
+    quality_field: str | None = None
+    """Metadata field that holds the quality score, in place of a classifier."""
+    toxicity: Share | None = None
+    """Drop documents with a higher toxicity score; the paper tries 95%, 90%, 70%, 50% and 30%."""
+    toxic: Examples = ()
+    """Corpora or documents that are toxic, which a classifier learns to tell from the stage's."""
+    toxicity_field: str | None = None
+    """Metadata field that holds the toxicity score, in place of a classifier."""
+    inverse: Literal["quality", "toxicity"] | None = None
+    """The paper's control: drop what this filter would keep, and keep what it would drop; the
+    paper's threshold of the inverse toxicity filter is 6%."""
+    date_field: str = "date"
+    """Metadata field with a document's date or year."""
+    oldest: int | None = Field(default=None, ge=1000, le=9999)
+    """Drop documents of earlier years."""
+    newest: int | None = Field(default=None, ge=1000, le=9999)
+    """Drop documents of later years."""
+    undated: Literal["drop", "keep"] = "drop"
+    """What becomes of documents without a date, where `oldest` or `newest` is set."""
+    without: Names = ()
+    """Domains to drop."""
+    only: Names = ()
+    """Domains to keep; all others are dropped."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if self.inverse is not None and getattr(self, self.inverse) is None:
+            raise ValueError(
+                f"inverse turns the {self.inverse} filter round, and there is none; "
+                f"set {self.inverse} too"
+            )
+        if self.toxicity is not None and not (self.toxic or self.toxicity_field):
+            raise ValueError(
+                "toxicity needs scores; name examples in 'toxic', or the 'toxicity_field'"
+            )
+        if self.without and self.only:
+            raise ValueError("without and only exclude each other; write one of them")
+        if None not in (self.oldest, self.newest) and self.oldest > self.newest:  # type: ignore[operator]
+            raise ValueError(f"oldest {self.oldest} is after newest {self.newest}; swap them")
+        knobs = (self.quality, self.toxicity, self.oldest, self.newest)
+        if not any(knob is not None for knob in knobs) and not (self.without or self.only):
+            raise ValueError(
+                "no filter is set; write quality, toxicity, oldest, newest, without or only"
+            )
+        return self
+
+
+class Decontaminate(Method):
+    """Drop documents that share long runs of words with evaluation sets."""
+
+    paper: ClassVar[Paper] = Paper("Language Models are Few-Shot Learners", "2005.14165", "C")
+    name: Literal["decontaminate"]
+    against: Sources
+    """Corpora or documents that hold the evaluation sets, one example a document."""
+    ngram: int = Field(default=13, ge=1)
+    """Words in a run; case and punctuation do not count."""
+    shortest: int = Field(default=8, ge=1)
+    """Examples of fewer words than `ngram` are looked for whole, if they have at least this many;
+    shorter ones are left out and counted."""
+    matches: int = Field(default=1, ge=1)
+    """Runs that a document must share before it is dropped."""

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from graftwork.spec.base import AS_TUPLE, Method, ModelRef, Paper
 from graftwork.spec.dedup import EmbeddingDedup, ExactDedup, HashCover, MinHash, SimHash
-from graftwork.spec.filters import C4, Gopher
+from graftwork.spec.filters import C4, Decontaminate, Gopher, PretrainersGuide
+from graftwork.spec.scored import GotD, Perplexity
 from graftwork.units import Share
 
 
@@ -16,7 +17,9 @@ class Heuristics(Method):
     """Rule-based quality filters over a document's words, lines and symbols."""
 
     paper: ClassVar[Paper] = Paper(
-        "A Pretrainer's Guide to Training Data", "2305.13169", "3.2", number="15"
+        "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
+        "2112.11446",
+        "A1.1",
     )
     name: Literal["heuristics"]
     min_words: int = Field(default=20, ge=0)
@@ -35,15 +38,6 @@ class Heuristics(Method):
     """Drop documents where more lines than this repeat an earlier one."""
     max_top_bigram: Share = 0.2
     """Drop documents where the most frequent pair of words covers more characters than this."""
-    quality: Share | None = None
-    """Drop documents that a quality classifier scores above this (0 is good, 1 is bad).
-
-    The classifier is trained on the domain named by `good_domain` against all others.
-    """
-    good_domain: str = "prose"
-    """Domain that stands for good text when `quality` is set."""
-    inverse: bool = False
-    """Keep what `quality` would drop instead (the paper's control)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -56,10 +50,6 @@ class Heuristics(Method):
             raise ValueError(
                 f"min_mean_word is {self.min_mean_word}, above max_mean_word "
                 f"{self.max_mean_word}; let the first be the smaller one"
-            )
-        if self.inverse and self.quality is None:
-            raise ValueError(
-                "inverse turns the quality filter round, and there is none; set quality too"
             )
         return self
 
@@ -104,11 +94,15 @@ Selection = Annotated[
     Heuristics
     | Gopher
     | C4
+    | PretrainersGuide
+    | Decontaminate
     | ExactDedup
     | MinHash
     | SimHash
     | EmbeddingDedup
     | HashCover
-    | PreSelect,
+    | PreSelect
+    | Perplexity
+    | GotD,
     Field(discriminator="name"),
 ]
