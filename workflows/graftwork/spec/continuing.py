@@ -126,4 +126,41 @@ class CriticalMixture(Continuer):
         return Cost(per_token, per_step=len(self.ratios) * self.probe * each / steps)
 
 
-Continuing = Annotated[StabilityGap | CriticalMixture, Field(discriminator="name")]
+class Mer(Continuer):
+    """Replay from all that was ever read, and every so often a step back: Reptile's."""
+
+    paper: ClassVar[Paper] = Paper(
+        "Revisiting Replay and Gradient Alignment for Continual Pre-Training of Large Language "
+        "Models",
+        "2508.01908",
+        "3",
+        number="63",
+    )
+    moments: ClassVar[Moments] = "keep"
+    replays: ClassVar[bool] = True
+    name: Literal["mer"]
+    buffer: Annotated[tuple[TokensRef, ...], AS_TUPLE] = ()
+    """Tokens of all earlier trainings. Only sequences that the model has read are replayed, each
+    with the same chance."""
+    share: Share = 0.25
+    """Share of every batch's sequences that is replayed. The paper: 0%, 25% and 50%."""
+    every: int = Field(default=500, ge=1)
+    """Optimizer steps between two of Reptile's."""
+    epsilon: float = Field(default=0.1, ge=0, le=1)
+    """How much of the way since the last of Reptile's steps is kept: 1 keeps all of it, which is
+    training without Reptile, and 0 none."""
+
+    @model_validator(mode="after")
+    def _something_to_replay(self) -> Self:
+        if self.share >= 1:
+            raise ValueError("share is 100%, which leaves nothing new; the paper uses 25% and 50%")
+        if bool(self.buffer) != (self.share > 0):
+            there = "is empty" if not self.buffer else "would not be read"
+            raise ValueError(
+                f"a share of {self.share:.3g} is replayed, and the buffer {there}; "
+                f"name the earlier trainings' tokens in buffer, or write 'share: 0%' alone"
+            )
+        return self
+
+
+Continuing = Annotated[StabilityGap | CriticalMixture | Mer, Field(discriminator="name")]
