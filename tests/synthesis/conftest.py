@@ -32,6 +32,18 @@ TEXT = (
     "back in any order."
 )
 
+GOOD = "The river of the valley flows slowly past the old mill, where people gather in the evening."
+POOR = "click buy cheap pills now!!! best price www free free win casino click here login cart."
+
+
+def two_kinds(bench: Bench, count: int = 60) -> Any:
+    """Half prose that reads well, half spam, each document different."""
+    texts = [
+        f"{(GOOD, POOR)[n % 2]} {(GOOD, POOR)[n % 2]} It is text number {n}. {TEXT}"
+        for n in range(count)
+    ]
+    return bench.corpus(texts, ["prose" if n % 2 == 0 else "web" for n in range(count)])
+
 
 def documents_of(out: Path) -> list[Document]:
     found = documents(DocumentsArtifact(str(out)), "made", Storage())
@@ -45,12 +57,16 @@ class Bench:
         self.root = root
         self.count = 0
 
-    def corpus(self, texts: list[str], **words: Any) -> Any:
+    def corpus(self, texts: list[str], kinds: Any = None, **words: Any) -> Any:
         path = self.root / f"corpus{len(list(self.root.glob('corpus*')))}.jsonl"
-        records = [{"text": text, "url": f"https://site{n % 2}.org/a/{n}?q=1"}
-                   for n, text in enumerate(texts)]  # fmt: skip
+        records = [
+            {"text": text, "url": f"https://site{n % 2}.org/a/{n}?q=1"}
+            | ({"kind": kinds[n]} if kinds else {})
+            for n, text in enumerate(texts)
+        ]
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
         known = {"source": "jsonl", "uri": str(path), "metadata": {"url": "url"}}
+        known |= {"domain_field": "kind"} if kinds else {}
         return CORPUS.validate_python(known | words)
 
     def __call__(

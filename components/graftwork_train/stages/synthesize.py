@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import xxhash
+
 from graftwork.errors import RunError
 from graftwork.spec.base import identity
 from graftwork.spec.synthesis import Synthesize
@@ -44,7 +46,9 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
     written = _Written()
     with Stream(sources, job.step.storage, 1, job) as stream:
         writer = DocumentsWriter(job.out)
-        made = synthesize(body.method, _Limited(stream, body.limit), desk)
+        made = synthesize(
+            body.method, _Limited(stream, body.limit, int(body.held_out * 2**64)), desk
+        )
         while some := list(islice(made, _AT_ONCE)):
             written.note(some)
             writer.add(some)
@@ -115,27 +119,29 @@ def _writer_name(body: Synthesize) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Limited:
-    """The documents of a stream up to a number of bytes."""
+    """The documents of a stream up to a number of bytes, those to be held out left out."""
 
     stream: Stream
     limit: int | None
+    below: int
 
     def batches(self, doing: str) -> Iterator[Batch]:
         """One pass, which ends before the document that goes beyond the limit."""
         left = self.limit
         for batch in self.stream.batches(doing):
-            if left is None:
-                yield batch
-                continue
             fitting = []
             for document in batch.documents:
-                left -= len(document.text.encode())
-                if left < 0:
+                data = document.text.encode()
+                # As data.split decides, but for the first of a domain.
+                if xxhash.xxh3_64_intdigest(data) < self.below:
+                    continue
+                left = None if left is None else left - len(data)
+                if left is not None and left < 0:
                     break
                 fitting.append(document)
             if fitting:
                 yield Batch(batch.corpus, tuple(fitting))
-            if left < 0:
+            if left is not None and left < 0:
                 return
 
 

@@ -134,7 +134,7 @@ class Clerk:
 
 
 def useful(ask: Ask, text: str) -> str:
-    """`ok`, or what is wrong with an answer by its looks alone."""
+    """`ok`, or what is wrong with an answer by its looks and by what the method asks of it."""
     stripped = text.strip()
     if not stripped:
         return "empty"
@@ -148,4 +148,4 @@ def useful(ask: Ask, text: str) -> str:
         return "repeats"
     if len(stripped) > 10 * len(ask.text) + 2000:
         return "too_long"
-    return "ok"
+    return ask.fits(text) if ask.fits is not None else "ok"

@@ -7,7 +7,7 @@ and counted. So the shares hold to within one document at any moment, whatever t
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from graftwork_train.data.documents import Document
 from graftwork_train.synthesis._text import tokens
@@ -53,14 +53,34 @@ class Mixer:
         """Share of the synthetic tokens in what was given back."""
         return self.written[True] / max(1, self.written.total())
 
+    def next_kind(self) -> bool:
+        """The kind that is behind its share; the other waits for it."""
+        lag = self.written[True] * self._share[False] - self.written[False] * self._share[True]
+        return lag <= 0
+
     def _due(self) -> Iterator[Document]:
         while True:
-            # The kind that is behind its share is next; without it the other waits.
-            lag = self.written[True] * self._share[False] - self.written[False] * self._share[True]
-            kind = lag < 0 or (lag == 0 and self._share[True] > 0)
+            kind = self.next_kind()
             if not self._waiting[kind]:
                 return
             size, document = self._waiting[kind].popleft()
             self._held[kind] -= size
             self.written[kind] += size
             yield document
+
+
+def mixed(
+    real: Iterable[Document], synthetic: Iterable[Document], mixer: Mixer
+) -> Iterator[Document]:
+    """Two streams in the mixer's shares: of the one that is behind, a document is taken next.
+
+    Ends where the mix cannot go on; what is left of the other stream is read and counted.
+    """
+    streams = {True: iter(synthetic), False: iter(real)}
+    kind = True
+    while (document := next(streams[kind], None)) is not None:
+        yield from mixer.add(document, synthetic=kind)
+        kind = mixer.next_kind()
+    for other, stream in streams.items():
+        mixer.left_out[other] += sum(1 for _ in stream)
+    mixer.finish()

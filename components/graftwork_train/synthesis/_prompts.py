@@ -6,7 +6,7 @@ which words it was made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -35,6 +35,35 @@ PROMPTS: dict[str, str] = {
         "each question's line with 'Question:' and each answer's line with 'Answer:'."
         "\n\nText:\n{text}"
     ),
+    "mcq": (
+        "Write a short quiz on the text below. Each question has four choices, A to D, of which "
+        "one is right by the text; say which on a line of its own that begins with 'Right:'."
+        "\n\nText:\n{text}"
+    ),
+    "list": (
+        "Bring what the text below says into a list, one statement to a line, each to be "
+        "understood without the others.\n\nText:\n{text}"
+    ),
+    "summary": (
+        "Write a text of its own, a third as long at most, that gives what matters in the text "
+        "below. Its reader does not know of the text: never speak of it.\n\nText:\n{text}"
+    ),
+    "lesson": (
+        "Teach what the text below holds to a willing beginner: what it is about, why it matters, "
+        "each step with its reason, a small example where one helps.\n\nText:\n{text}"
+    ),
+    "continue": (
+        "The text below breaks off. Write what comes next, in its manner and its tone, and repeat "
+        "nothing of it.\n\nText:\n{text}"
+    ),
+    "rewrite": (
+        "Take the text below for a first draft that somebody handed in. Find out which task it was "
+        "meant to fulfil, and fulfil it better than the draft: keep what is right, mend what is "
+        "wrong or unclear, add what an expert in the matter would not leave out. First write down "
+        "your plan and your thoughts, step by step, between a line [[plan]] and a line [[/plan]]. "
+        "Then write the finished text between a line [[result]] and a line [[/result]]."
+        "\n\nText:\n{text}"
+    ),
 }
 
 
@@ -43,9 +72,16 @@ def digest(style: str) -> str:
     return sha256(f"{SYSTEM}\0{PROMPTS[style]}".encode()).hexdigest()[:12]
 
 
-def ask(style: str, text: str, origin: Document, number: int = 0) -> Ask:
-    """The request for a text in a style."""
-    return Ask(style, text, SYSTEM, PROMPTS[style].replace("{text}", text), origin, number)
+def ask(
+    style: str,
+    text: str,
+    origin: Document,
+    number: int = 0,
+    fits: Callable[[str], str] | None = None,
+) -> Ask:
+    """The request for a text in a style; `fits` judges the answers."""
+    prompt = PROMPTS[style].replace("{text}", text)
+    return Ask(style, text, SYSTEM, prompt, origin, number, fits)
 
 
 def made(request: Ask, text: str, writer: str, place: str, domain: str = "synthetic") -> Document:

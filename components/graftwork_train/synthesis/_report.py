@@ -15,7 +15,7 @@ def entropy(counts: Counter[str]) -> float:
     if len(counts) < 2 or not total:
         return 0.0
     shares = [count / total for count in counts.values() if count]
-    return -sum(share * math.log(share) for share in shares) / math.log(len(counts))
+    return sum(share * math.log(1 / share) for share in shares) / math.log(len(counts))
 
 
 def report_styles(desk: Desk, styles: Counter[str]) -> None:

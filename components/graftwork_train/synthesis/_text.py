@@ -63,3 +63,17 @@ def _fitting(words: list[str], most: int) -> int:
         if size > most and count:
             return count
     return len(words)
+
+
+def overlap(text: str, source: str, size: int = 5) -> float:
+    """Share of a text's runs of `size` words that are in the source; 1 for a copy.
+
+    A text of fewer words is one run.
+    """
+    runs, known = (_runs(one, size) for one in (text, source))
+    return len(runs & known) / len(runs) if runs else 0.0
+
+
+def _runs(text: str, size: int) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + size]) for at in range(max(1, len(words) - size + 1))}

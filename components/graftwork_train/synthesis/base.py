@@ -35,8 +35,9 @@ class Ask:
         text: The text that it is about.
         system: What a language model is told it is.
         prompt: What it is asked, the text included.
-        number: Tells answers to the same prompt apart.
         origin: The document that the text is of.
+        number: Tells answers to the same prompt apart.
+        fits: Says `ok` of an answer, or what is wrong with it beyond its looks.
     """
 
     style: str
@@ -45,6 +46,7 @@ class Ask:
     prompt: str
     origin: Document
     number: int = 0
+    fits: Callable[[str], str] | None = None
 
 
 class Answer(NamedTuple):

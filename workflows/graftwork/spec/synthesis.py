@@ -13,6 +13,7 @@ from graftwork.spec.writers import Limit, Writer
 from graftwork.units import Bytes, Share
 
 Style = Literal["easy", "medium", "hard", "qa"]
+Form = Literal["medium", "qa", "mcq", "list", "summary", "lesson", "continue"]
 
 
 class Demand(Method):
@@ -56,6 +57,80 @@ class Wrap(Demand):
         return self
 
 
+class BeyondWeb(Demand):
+    """Rewrite the best documents in many forms, and mix them into the best real text."""
+
+    paper: ClassVar[Paper] = Paper(
+        "BeyondWeb: Lessons from Scaling Synthetic Data for Trillion-scale Pretraining",
+        "2508.10975",
+        number="58",
+    )
+    name: Literal["beyond_web"]
+    styles: dict[Form, Share] = Field(
+        default={"medium": 0.2, "qa": 0.2, "mcq": 0.15, "list": 0.15, "summary": 0.15,
+                 "lesson": 0.15},
+        min_length=1,
+    )  # fmt: skip
+    """Share of the pieces that take each form: `medium` is prose; `qa`, `mcq` and `list` are
+    questions and answers, a quiz and statements; `summary`, `lesson` and `continue` say what they
+    are."""
+    synthetic: Share = 0.4
+    """Share of the rewritten text in what is written, in tokens; the rest is real text."""
+    good: str = "prose"
+    """Domain that a classifier of quality takes for good text; it needs another one to tell from.
+    """
+    keep: Share = 0.5
+    """Share of the documents, best first, that are rewritten and stay as real text."""
+    copied: Share = 0.8
+    """A rewritten piece is dropped as a copy if a larger share of its runs of five words is in its
+    source; 100% drops none. The writer by rules copies much."""
+    diversity: Share = 0.8
+    """Entropy of the forms that come out must be this share of the largest possible at least."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        check_styles(self.styles)
+        check_share("synthetic", self.synthetic)
+        check_share("keep", self.keep)
+        if len(self.styles) < 2 and self.diversity > 0:
+            raise ValueError(
+                "a single form has no diversity; give several styles, or 'diversity: 0%'"
+            )
+        return self
+
+
+class Rewire(Demand):
+    """Rewrite low-quality documents by a plan, keep the best, and mix them with good ones."""
+
+    paper: ClassVar[Paper] = Paper(
+        "Recycling the Web: A Method to Enhance Pre-training Data Quality and Quantity for "
+        "Language Models",
+        "2506.04689",
+        "3",
+        number="36",
+    )
+    name: Literal["rewire"]
+    chunk: int = Field(default=2000, ge=20, le=8192)
+    """Longest piece of a document that is rewritten at once, in words and signs."""
+    good: str = "prose"
+    """Domain that a classifier of quality takes for good text; it needs another one to tell from.
+    """
+    rewritten: Share = 0.7
+    """Share of the documents, worst first, that are rewritten; the others stay as real text."""
+    keep: Share = 0.5
+    """Share of the rewritten texts, best first, that stay: a quantile of their quality."""
+    length: float = Field(default=1.0, ge=0, le=10)
+    """A rewritten text must have this many times the words and signs of its source at least."""
+    synthetic: Share = 0.5
+    """Share of the rewritten text in what is written, in tokens; the rest is real text."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        for name in ("synthetic", "keep", "rewritten"):
+            check_share(name, getattr(self, name))
+        return self
+
+
 def check_styles(styles: Mapping[Any, float]) -> None:
     """Refuse shares of styles that do not make a whole.
 
@@ -80,7 +155,7 @@ def check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} is 0%, which writes nothing new; write for example 50%")
 
 
-Synthesis = Wrap
+Synthesis = Annotated[Wrap | BeyondWeb | Rewire, Field(discriminator="name")]
 
 
 class Synthesize(StageBody):
@@ -102,6 +177,9 @@ class Synthesize(StageBody):
     model: NAME}`, `{name: model, from: STAGE}` or `{name: rules}`."""
     limit: Bytes | None = None
     """Work on at most this much text, which bounds what an endpoint costs. Default: all of it."""
+    held_out: Share = 0.0
+    """Leave documents out that a `prepare` stage with this `held_out` keeps for validation: nothing
+    of them is rewritten or written, so that a model of what is made here can be measured there."""
     failed_limit: Limit = 0.02
     """Share of the requests that may fail for good before the stage does; all are counted."""
     nonsense_limit: Limit = 0.2

@@ -59,11 +59,56 @@ def key_words(parts: list[str], most: int) -> list[str]:
     return [word for word, _ in counts.most_common(most)]
 
 
+def _mcq(parts: list[str]) -> str:
+    words = [*key_words(parts, 3), "none of these", "all of these", "something else"][:3]
+    found = []
+    for number, part in enumerate(parts):
+        choices = [*words]
+        choices.insert(number % 4, topic(part))
+        listed = "\n".join(f"{letter}. {c}" for letter, c in zip("ABCD", choices, strict=True))
+        found.append(f"What is this said of: {part}\n{listed}\nRight: {'ABCD'[number % 4]}")
+    return "\n\n".join(found)
+
+
+def _list(parts: list[str]) -> str:
+    return "\n".join(f"- {part}" for part in parts)
+
+
+def _summary(parts: list[str]) -> str:
+    wanted = set(key_words(parts, 5))
+    ranked = sorted(
+        range(len(parts)),
+        key=lambda at: (-sum(w.lower() in wanted for w in _WORD.findall(parts[at])), at),
+    )
+    return " ".join(parts[at] for at in sorted(ranked[: max(1, len(parts) // 3)]))
+
+
+def _lesson(parts: list[str]) -> str:
+    steps = [f"Step {number}: {part}" for number, part in enumerate(parts, 1)]
+    return "\n".join([f"This lesson is about {topic(' '.join(parts))}.", *steps])
+
+
+def _continue(parts: list[str]) -> str:
+    return f"Of {topic(' '.join(parts))} there is more to say. {parts[-1]}"
+
+
+def _rewrite(parts: list[str]) -> str:
+    plan = f"Say in whole sentences what there is on {', '.join(key_words(parts, 3))}."
+    text = f"{_medium(parts)}\n\nIn short: {_summary(parts)}"
+    return f"[[plan]]\n{plan}\n[[/plan]]\n[[result]]\n{text}\n[[/result]]"
+
+
 STYLES: dict[str, Callable[[list[str]], str]] = {
     "easy": _easy,
     "medium": _medium,
     "hard": _hard,
     "qa": _qa,
+    "mcq": _mcq,
+    "list": _list,
+    "summary": _summary,
+    "lesson": _lesson,
+    "continue": _continue,
+    "rewrite": _rewrite,
 }
 
 
