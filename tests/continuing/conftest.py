@@ -34,8 +34,15 @@ FIELDS = {
 
 
 def counting(count: int, step: int, seed: int) -> np.ndarray:
-    """Documents of 16 tokens that count up in steps of `step` from a random number."""
+    """Documents of 16 tokens that count up in steps of `step` from a random number.
+
+    Below 0, documents of random tokens, eight different ones for each `step`.
+    """
     generator = np.random.default_rng(seed)
+    if step < 0:
+        ids = 8 * (-step - 1) + 1 + generator.integers(8, size=(count // 16, 16))
+        ids[:, -1] = 0
+        return ids.reshape(-1).astype(np.int64)
     documents = [
         np.append((generator.integers(63) + step * np.arange(15)) % 63 + 1, 0)
         for _ in range(count // 16)

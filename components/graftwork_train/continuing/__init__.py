@@ -1,6 +1,6 @@
 """Going on with a trained model. Each method registers itself with `base.proceed`."""
 
-from graftwork_train.continuing import critical_mixture, mer, stability_gap
+from graftwork_train.continuing import critical_mixture, mer, slca, stability_gap
 from graftwork_train.continuing.base import proceed
 
-__all__ = ["critical_mixture", "mer", "proceed", "stability_gap"]
+__all__ = ["critical_mixture", "mer", "proceed", "slca", "stability_gap"]

@@ -261,7 +261,8 @@ class _Chain:
 
     def _way(self, name: str, body: Continue) -> Found:
         """The method of going on, and what it reads besides."""
-        yield from method_problems(body)
+        pool = self.workflow.pools.get(body.pool) if body.pool else None
+        yield from method_problems(body, pool.workers if pool else 1)
         if body.method is None:
             return
         for path, target, reference in references(body.method, ("method",)):

@@ -13,7 +13,7 @@ from graftwork.spec.stages import Continue
 Found = Iterator[tuple[Path, str]]
 
 
-def method_problems(body: Continue) -> Found:
+def method_problems(body: Continue, workers: int) -> Found:
     """What of the stage's other keys does not go with its method, if it has one."""
     method = body.method
     if method is None:
@@ -27,14 +27,23 @@ def method_problems(body: Continue) -> Found:
             f"'{default}' if you mean it",
         )
     if method.replays and body.replay is not None:
-        yield (
-            ("replay",),
-            f"{method.name} replays older data itself; take 'replay' out",
-        )
+        told = "replays nothing" if method.alone else "replays older data itself"
+        yield (("replay",), f"{method.name} {told}; take 'replay' out")
     if method.arranges and body.mixture is not None:
         yield (
             ("mixture",),
             f"{method.name} says itself which of the new sequences are read; take 'mixture' out",
+        )
+    if method.alone and body.optimizer_state == "keep":
+        yield (
+            ("optimizer_state",),
+            f"{method.name} has an optimizer of its own, which begins anew; write 'reset'",
+        )
+    if method.alone and workers > 1:
+        yield (
+            ("pool",),
+            f"{method.name} trains on one worker, and pool {body.pool!r} has {workers}; name a "
+            f"pool of one worker",
         )
     if body.sub_models is not None:
         yield (

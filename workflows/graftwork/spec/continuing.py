@@ -22,12 +22,14 @@ class Continuer(Method):
             default, the spec must say which it wants.
         replays: Whether the method replays older data itself, so that `replay` would be twice.
         arranges: Whether it says which of the new sequences come when, so that `mixture` cannot.
+        alone: Whether it has a loop and an optimizer of its own, on one worker.
     """
 
     contract: ClassVar[Contract | None] = "none"
     moments: ClassVar[Moments] = "reset"
     replays: ClassVar[bool] = False
     arranges: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -163,4 +165,40 @@ class Mer(Continuer):
         return self
 
 
-Continuing = Annotated[StabilityGap | CriticalMixture | Mer, Field(discriminator="name")]
+class Slca(Continuer):
+    """Learn to tell more and more classes: a slow backbone, and classifiers that are aligned."""
+
+    paper: ClassVar[Paper] = Paper(
+        "SLCA: Slow Learner with Classifier Alignment for Continual Learning on a Pre-trained "
+        "Model",
+        "2303.05118",
+        "3",
+        number="34",
+    )
+    replays: ClassVar[bool] = True
+    arranges: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
+    name: Literal["slca"]
+    past: Annotated[tuple[TokensRef, ...], AS_TUPLE] = ()
+    """Tokens of the earlier tasks, whose held-out parts are classified in the end; nothing else of
+    them is read."""
+    slowness: float = Field(default=0.01, gt=0, le=1)
+    """Rate of the backbone as a part of the classifier's, which is the stage's. The paper: 1/100
+    of 0.01."""
+    align: bool = True
+    """Align the classifiers of all tasks after each but the first; false is an ablation."""
+    samples: int = Field(default=256, ge=1)
+    """Features to draw for each class in each epoch of the alignment, and features in a batch."""
+    epochs: int = Field(default=5, ge=1)
+    """Epochs of the alignment."""
+    rate: float = Field(default=0.01, gt=0)
+    """Rate of the alignment, along a cosine to zero."""
+    temperature: float = Field(default=0.1, gt=0)
+    """Temperature of the normalised scores in the alignment."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of the stochastic gradient descent, for training and alignment."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Of the same."""
+
+
+Continuing = Annotated[StabilityGap | CriticalMixture | Mer | Slca, Field(discriminator="name")]
