@@ -33,8 +33,9 @@ from graftwork_train.continuing._probe import Mixed, Probe
 from graftwork_train.continuing._ratio_law import UNIT, Laws, fit_power, fit_two
 from graftwork_train.continuing.base import proceed
 from graftwork_train.job import Job, Outcome
+from graftwork_train.loop.checks import usable_tokens
 from graftwork_train.loop.fit import fit
-from graftwork_train.loop.plan import Start, usable_tokens
+from graftwork_train.loop.plan import Start
 from graftwork_train.nn import Decoder
 from graftwork_train.summary import extend_summary
 

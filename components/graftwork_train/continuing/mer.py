@@ -37,10 +37,11 @@ from graftwork_train.continuing.base import proceed
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Outcome, Tokens
 from graftwork_train.loop.arrangement import Arrangement
+from graftwork_train.loop.checks import usable_tokens
 from graftwork_train.loop.constraint import Constraint
 from graftwork_train.loop.fit import fit
 from graftwork_train.loop.loader import Loader, Source
-from graftwork_train.loop.plan import Plan, Start, usable_tokens
+from graftwork_train.loop.plan import Plan, Start
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors
 

@@ -21,7 +21,7 @@ from graftwork.spec.memory import Memory, training_memory
 from graftwork.spec.mixture import phases_of
 from graftwork.spec.model import Architecture
 from graftwork.spec.resources import Pool
-from graftwork.spec.stages import Continue, Replay, Training
+from graftwork.spec.stages import Continue, Training
 from graftwork.step import Step, StepWork
 from graftwork.store.attempts import Workspace
 from graftwork.store.files import is_local, local_path
@@ -29,6 +29,7 @@ from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Tokens
 from graftwork_train.loop.arrangement import Arrangement
+from graftwork_train.loop.checks import check_batch, check_elastic, usable_tokens
 from graftwork_train.loop.loader import Loader, Source
 from graftwork_train.loop.parallel.hardware import check_package
 
@@ -169,19 +170,13 @@ def make_plan(
     Raises:
         RunError: data and model do not fit together, or there is nothing to train on or with.
     """
+    work, pool, arrangement = _work(job), job.step.pool, arrangement or Arrangement()
     check_package(word)
-    arrangement = arrangement or Arrangement()
-    work, pool = _work(job), job.step.pool
     data = usable_tokens(job, "data", vocab, longest, work.context)
-    replay: Replay | None = getattr(word, "replay", None)
-    replayed = round(replay.share * work.sequences) if replay else 0
-    if replay:
-        usable_tokens(job, "replay.data", vocab, longest, work.context)
-    _check_batch(work.sequences, replayed, word, pool, replay)
-    replayed = arrangement.replayed(replayed, work.sequences)
-    _check_elastic(work.sequences, pool, word, architecture)
-    seen = word.schedule.mean_context(work.context)
-    steps = _steps(work.steps, work.epochs, data.total("train"), work.sequences - replayed)
+    asked, replay = _replay(job, word, vocab, longest)
+    check_elastic(work.sequences, pool, word, architecture)
+    replayed = arrangement.replayed(asked, work.sequences)
+    steps = _steps(work, data.total("train"), replayed)
     plan = Plan(
         name=job.step.name,
         identity=job.step.fingerprint,
@@ -197,9 +192,9 @@ def make_plan(
         gpu=_gpu(pool),
         context=work.context,
         data=job.artifact("data").tokens,
-        replay=job.artifact("replay.data").tokens if replay else None,
+        replay=replay,
         cursor=_cursor(job, word, start),
-        cost=_cost(cost, architecture.flops_per_token(vocab, seen), steps),
+        cost=_cost(cost, _per_token(work, word, architecture, vocab), steps),
         scratch=job.scratch.resolve(),
         workspace=job.shared(),
         labels=_labels(job.step),
@@ -207,8 +202,12 @@ def make_plan(
         peak=pool.accelerator_peak,
         arrangement=arrangement,
     )
-    _check_mixture(plan, data)
-    arrangement.check(plan, data)
+    return _checked(plan, data)
+
+
+def _checked(plan: Plan, shards: TokenShards) -> Plan:
+    _check_mixture(plan, shards)
+    plan.arrangement.check(plan, shards)
     return plan
 
 
@@ -216,6 +215,17 @@ def _work(job: Job) -> StepWork:
     if job.step.work is None:
         raise AssertionError("the plan gives every training step its work")
     return job.step.work
+
+
+def _replay(job: Job, word: Training, vocab: int, longest: int) -> tuple[int, Tokens | None]:
+    """How many sequences of a batch are replayed, and from where."""
+    work, replay = _work(job), getattr(word, "replay", None)
+    replayed = round(replay.share * work.sequences) if replay else 0
+    check_batch(work.sequences, replayed, word, job.step.pool, replay)
+    if replay is None:
+        return 0, None
+    usable_tokens(job, "replay.data", vocab, longest, work.context)
+    return replayed, job.artifact("replay.data").tokens
 
 
 def _gpu(pool: Pool) -> bool:
@@ -241,6 +251,10 @@ def _traces(step: Step) -> str:
     return posixpath.join(root, ".profiles", step.stage, step.fingerprint)
 
 
+def _per_token(work: StepWork, word: Training, architecture: Architecture, vocab: int) -> float:
+    return architecture.flops_per_token(vocab, word.schedule.mean_context(work.context))
+
+
 def _cost(cost: Callable[[int], Cost] | None, per_token: float, steps: int) -> Cost:
     if cost is None:
         return Cost(per_token)
@@ -254,36 +268,6 @@ def _cost(cost: Callable[[int], Cost] | None, per_token: float, steps: int) -> C
 def _labels(step: Step) -> dict[str, str]:
     run = os.environ.get(RUN_VARIABLE, "")
     return labels_of(run=run, workflow=step.workflow, stage=step.stage, step=step.name)
-
-
-def usable_tokens(job: Job, role: str, vocab: int, longest: int, context: int) -> TokenShards:
-    """An input of tokens that fits the model and the plan.
-
-    Raises:
-        RunError: it does not.
-    """
-    shards = TokenShards.open(job.artifact(role).tokens)
-    if not shards.total("train"):
-        raise RunError(
-            f"{role}: the tokens hold no sequence to train on",
-            "Prepare more text; a sequence needs at least two tokens outside the held-out part.",
-        )
-    if shards.vocab != vocab:
-        raise RunError(
-            f"{role}: the tokens are of a vocabulary of {shards.vocab}, the model has {vocab}",
-            "Prepare the data with the tokenizer that the model was trained with.",
-        )
-    if shards.context != context:
-        raise RunError(
-            f"{role}: its sequences have {shards.context} tokens, but {context} are planned",
-            "Prepare all data of a stage with the same context.",
-        )
-    if shards.context > longest:
-        raise RunError(
-            f"{role}: sequences have {shards.context} tokens, the model was made for {longest}",
-            f"Prepare the data with a context of at most {longest}.",
-        )
-    return shards
 
 
 def _cursor(job: Job, word: Training, start: Start) -> dict[str, int]:
@@ -320,7 +304,8 @@ def _check_mixture(plan: Plan, shards: TokenShards) -> None:
             )
 
 
-def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) -> int:
+def _steps(work: StepWork, sequences: int, replayed: int) -> int:
+    steps, epochs, fresh = work.steps, work.epochs, work.sequences - replayed
     if steps is None:
         steps = round((epochs or 0) * sequences / fresh) if fresh else 0
     if steps < 1:
@@ -330,38 +315,6 @@ def _steps(steps: int | None, epochs: float | None, sequences: int, fresh: int) 
             "Raise the budget or lower the batch.",
         )
     return steps
-
-
-def _check_elastic(batch: int, pool: Pool, word: Training, architecture: Architecture) -> None:
-    """Workers that exchange something in every forward pass must all have as many of them."""
-    fewest = pool.min_workers or pool.workers
-    if architecture.experts is None and word.parallel.data != "fsdp":
-        return
-    uneven = [workers for workers in range(fewest, pool.workers + 1) if batch % workers]
-    if uneven and fewest < pool.workers:
-        raise RunError(
-            f"a batch of {batch} sequences cannot be divided among {uneven[0]} workers, to which "
-            f"the pool's min_workers may lead; experts and fsdp need equal parts",
-            f"Use a batch that all numbers from {fewest} to {pool.workers} divide, or take "
-            f"min_workers out.",
-        )
-
-
-def _check_batch(
-    batch: int, replayed: int, word: Training, pool: Pool, replay: Replay | None
-) -> None:
-    sharers = max(1, word.parallel.sharers(pool.workers))
-    if batch < sharers or (batch % sharers and pool.min_workers in (None, pool.workers)):
-        near = max(1, round(batch / sharers)) * sharers
-        raise RunError(
-            f"a batch of {batch} sequences cannot be divided among {sharers} workers",
-            f"Use a batch of {near} sequences, or a number of workers that divides {batch}.",
-        )
-    if replay is not None and not 0 < replayed < batch:
-        raise RunError(
-            f"a share of {replay.share:.3g} of {batch} sequences replays {replayed} of them",
-            "Choose batch and share so that at least one sequence is replayed and one is new.",
-        )
 
 
 def micro_batch(need: Memory, context: int, sequences: int, memory: int, gpu: bool) -> int:

@@ -82,5 +82,5 @@ def retry_window(execution: Execution) -> int:
     Argo counts KFP's `backoff_max_duration` so: after it no attempt is made, and one that is under
     way is ended. A window shorter than the deadline would take the retries from long stages.
     """
-    waits = sum(BACKOFF * BACKOFF_FACTOR**n for n in range(execution.retries))
+    waits = sum((BACKOFF * BACKOFF_FACTOR**n for n in range(execution.retries)), 0.0)
     return round((execution.retries + 1) * (execution.deadline + SLACK) + waits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graftwork.plan import savings
 from graftwork.plan.bill import described
 from graftwork.plan.memory import room
 from graftwork.plan.model import Note, PlannedStep
@@ -31,6 +32,7 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
         if planned is first[planned.step.stage]:
             notes.extend(_memory(planned))
             notes.extend(_timing(workflow, planned, first))
+            notes.extend(_saving(workflow, planned))
             notes.extend(_writing(workflow, planned))
     return notes
 
@@ -57,6 +59,13 @@ def _writing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
     """What a synthesis asks of its writer, and its price."""
     body = planned.step.spec.body
     text = described(workflow, body) if isinstance(body, Synthesize) else None
+    if text is not None:
+        yield Note(planned.step.name, "note", text)
+
+
+def _saving(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
+    """What making the model in stages saves."""
+    text = savings.described(workflow, planned)
     if text is not None:
         yield Note(planned.step.name, "note", text)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.spec.base import Path
+from graftwork.spec.continuing import TopicCurriculum
 from graftwork.spec.stages import Continue
 
 Found = Iterator[tuple[Path, str]]
@@ -49,6 +50,12 @@ def method_problems(body: Continue, workers: int) -> Found:
         yield (
             ("sub_models",),
             f"{method.name} trains whole models; take 'sub_models' or 'method' out",
+        )
+    if isinstance(method, TopicCurriculum) and isinstance(body.mixture, tuple):
+        yield (
+            ("mixture",),
+            f"{method.name} sorts the stage's sequences as a whole, which no phases can hold; give "
+            f"one share for each domain",
         )
     if getattr(method, "rest", None) is not None and body.replay is None:
         yield (

@@ -201,4 +201,31 @@ class Slca(Continuer):
     """Of the same."""
 
 
-Continuing = Annotated[StabilityGap | CriticalMixture | Mer | Slca, Field(discriminator="name")]
+class TopicCurriculum(Continuer):
+    """More of the topics that a model gets worse at, and every topic's easy text before its hard.
+
+    Of Llama-3-SynE's recipe, the mixture by topics and the curriculum by perplexity.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Towards Effective and Efficient Continual Pre-training of Large Language Models",
+        "2407.18743",
+        "3",
+        number="47",
+    )
+    name: Literal["topic_curriculum"]
+    before: ModelRef | None = None
+    """An earlier model. Topics, which are the data's domains, at which the present one has a higher
+    perplexity get more of the sequences. Default: shares stay as `mixture` or the sizes say."""
+    alpha: float = Field(default=1.0, ge=0)
+    """How strongly shares answer a relative change of perplexity; 0 keeps them."""
+    importance: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """By topic, a factor on its change. Default: 1 for each."""
+    order: Literal["easy_first", "hard_first", "shuffled"] = "easy_first"
+    """Order of the stage's sequences by the present model's perplexity. The paper: from low to
+    high."""
+
+
+Continuing = Annotated[
+    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum, Field(discriminator="name")
+]
