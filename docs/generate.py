@@ -32,6 +32,7 @@ from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.placement import Affinity, Head, NodeLabel, Spot, Toleration
+from graftwork.spec.repetition import Repetition
 from graftwork.spec.resources import Execution, Pool, Storage
 from graftwork.spec.schema import Generator
 from graftwork.spec.stages import KINDS, Replay
@@ -73,6 +74,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
     ("Parametrisations", "`parametrisation` of every stage that trains.", words(Parametrisation)),
+    ("Repetition", "`repetition` of every stage that trains.", words(Repetition)),
     (
         "Where and how it runs",
         "",

@@ -41,6 +41,12 @@ FAMILIES = {
         "graftwork_train.parametrisation",
         "scale",
     ),
+    "repetition": (
+        "graftwork.spec.repetition",
+        "Repetition",
+        "graftwork_train.repetition",
+        "regulate",
+    ),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),
 }

@@ -11,12 +11,13 @@ from graftwork_train.loop import ray
 from graftwork_train.loop.arrangement import Arrangement
 from graftwork_train.loop.artifact import write_artifact
 from graftwork_train.loop.constraint import Constrain, free
-from graftwork_train.loop.plan import Start, make_plan
+from graftwork_train.loop.plan import Plan, Start, make_plan
 from graftwork_train.loop.step import Place
 from graftwork_train.loop.stop import StopRequest
 from graftwork_train.loop.worker import Trained, Worker
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import fill
+from graftwork_train.repetition import Facts, regulate, regulated
 
 
 def fit(
@@ -57,6 +58,7 @@ def fit(
         cost=cost,
         arrangement=arrangement,
     )
+    constrain = _held(constrain, plan, model)
 
     def work(place: Place) -> Trained:
         worker = Worker(plan, model, constrain, start.state, place)
@@ -78,3 +80,25 @@ def fit(
     model.cpu()
     fill(model, trained.weights, job.step.name)
     return write_artifact(job, plan, model, trained, start)
+
+
+def _held(constrain: Constrain, plan: Plan, model: Decoder) -> Constrain:
+    """The constraint, and what the stage says of how often it sees its data."""
+    if plan.word.repetition is None:
+        return constrain
+    facts = _facts(plan, model)
+    return regulated(constrain, facts, regulate(plan.word.repetition, facts), plan.seed)
+
+
+def _facts(plan: Plan, model: Decoder) -> Facts:
+    """What the training is going to see of its data."""
+    source, fresh = plan.loader().new, plan.batch - plan.replayed
+    return Facts(
+        architecture=model.architecture,
+        vocab=model.vocab,
+        steps=plan.steps,
+        fresh=fresh,
+        context=plan.context,
+        unique=source.lengths(),
+        taken=source.cursor(plan.steps * fresh),
+    )

@@ -307,7 +307,8 @@ def _check_mixture(plan: Plan, shards: TokenShards) -> None:
 def _steps(work: StepWork, sequences: int, replayed: int) -> int:
     steps, epochs, fresh = work.steps, work.epochs, work.sequences - replayed
     if steps is None:
-        steps = round((epochs or 0) * sequences / fresh) if fresh else 0
+        # Down, so that one epoch repeats nothing; a product may be a hair below a whole number.
+        steps = int((epochs or 0) * sequences / fresh + 1e-6) if fresh else 0
     if steps < 1:
         told = f"{epochs:g} epochs of {sequences} sequences" if epochs else f"{steps} steps"
         raise RunError(

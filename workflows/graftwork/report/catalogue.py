@@ -19,6 +19,7 @@ from graftwork.spec import (
 )
 from graftwork.spec.base import Method
 from graftwork.spec.parametrisation import Parametrisation
+from graftwork.spec.repetition import Repetition
 
 CONTRACTS = {
     "exact": "exact: the model computes the same before and after",
@@ -41,6 +42,7 @@ def methods() -> dict[str, type[Method]]:
         schedule.Schedule,
         optimizer.Optimizer,
         Parametrisation,
+        Repetition,
     )
     found = [word for union in unions for word in _members(union)]
     return {get_args(word.model_fields["name"].annotation)[0]: word for word in found}

@@ -14,7 +14,7 @@ from graftwork.spec.workflow import Workflow
 
 _TRAINING = (
     "loss", "loss/<domain>", "start_loss", "train_loss", "parameters", "tokens_per_second", "steps",
-    "bad_steps/<reason>", "rewinds", "failed_checkpoints",
+    "bad_steps/<reason>", "rewinds", "failed_checkpoints", "epochs", "dropout",
 )  # fmt: skip
 
 MEASURED: dict[str, tuple[str, ...]] = {

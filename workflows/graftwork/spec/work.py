@@ -35,6 +35,13 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
         return
     if pool is not None:
         yield from _workers(body, sequences, pool)
+    if body.repetition is not None:
+        for message in body.repetition.problems(
+            divided=body.parallel.tensor > 1,
+            recomputed=body.activation_checkpointing != "none",
+            compiled=body.compile,
+        ):
+            yield ("repetition",), message
     yield from _schedule(body, context, tokens)
     if isinstance(body, Continue):
         yield from _replay(body, sequences)
