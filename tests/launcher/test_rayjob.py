@@ -105,6 +105,15 @@ def test_the_same_step_of_the_same_run_is_the_same_job(step):
     assert json.dumps(made(step())) == json.dumps(made(step()))
 
 
+def test_a_change_to_one_job_is_none_to_another(step):
+    changed = pods(made(step(1)))[0]["containers"][0]["securityContext"]
+    changed["capabilities"]["drop"].clear()
+    changed["runAsNonRoot"] = False
+    left = pods(made(step(1)))[0]["containers"][0]["securityContext"]
+    assert left["capabilities"] == {"drop": ["ALL"]}
+    assert left != changed
+
+
 def test_a_stage_that_needs_one_process_is_one_pod_however_large_its_pool(step):
     job = made(step(8, name="stacked"))
     head, groups = pods(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Literal
 
 from graftwork.cluster.placement import head_placement, worker_placement
@@ -75,7 +76,7 @@ def _container(pool: Pool, storage: Storage, image: str, part: Part, env: dict[s
         "image": image,
         "env": _environment(pool, storage, env),
         "resources": _head_resources(pool) if part == "head" else _resources(pool),
-        "securityContext": SECURITY,
+        "securityContext": deepcopy(SECURITY),
         "readinessProbe": _READY,
         "livenessProbe": _ALIVE,
         "volumeMounts": [

@@ -6,6 +6,7 @@ laptop. More workers are a worker group of their own, beside a small head that d
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from graftwork.cluster.names import NODES, ORDINARY, RUN, SPOT, job_labels, job_name
@@ -145,7 +146,7 @@ def _autoscaling() -> Json:
             "limits": {"cpu": "500m", "memory": "1Gi"},
             "requests": {"cpu": "100m", "memory": "512Mi"},
         },
-        "securityContext": SECURITY,
+        "securityContext": deepcopy(SECURITY),
         "volumeMounts": [
             {
                 "name": TOKEN_VOLUME,
