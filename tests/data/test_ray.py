@@ -59,13 +59,7 @@ def test_two_workers_make_what_one_makes(pool, bench, tmp_path, monkeypatch):
     web = corpus_of(source="jsonl", uri=str(tmp_path / "web"), domain_field="d", limit="1M")
     words = {"from": "web", "context": 64, "tokenizer": {"train": "bpe", "vocab": 300}}
     select = {"from": "web", "method": {"name": "minhash", "threshold": 0.1}}
-    rules = {
-        "name": "heuristics",
-        "quality": 0.5,
-        "good_domain": "d0",
-        "min_alpha_words": 0,
-        "min_mean_word": 1,
-    }
+    rules = {"name": "pretrainers_guide", "quality": 0.5, "good_domain": "d0"}
     judge = {"from": "web", "method": rules}
     for stage in ({"prepare": words}, {"select": select}, {"select": judge}):
         found = [bench(stage, workers=workers, web=web) for workers in (1, 2)]
