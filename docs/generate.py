@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from graftwork.spec import (
     continuing,
+    formats,
     growth,
     merging,
     optimizer,
@@ -67,6 +68,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
         "`writer` of a `synthesize` stage is told by its `name`.",
         [*words(Writer), Prices],
     ),
+    ("Formats", "`format` of a `prepare` stage.", words(formats.Format)),
     ("Growth", "Methods of `grow`.", words(growth.Growth)),
     ("Upcycling", "Methods of `upcycle`.", words(upcycling.Upcycling)),
     ("Sparsity", "Methods of `sparsify`.", words(sparsity.Sparsity)),

@@ -35,6 +35,7 @@ FAMILIES = {
         "graftwork_train.continuing",
         "proceed",
     ),
+    "formats": ("graftwork.spec.formats", "Format", "graftwork_train.formats", "lay_out"),
     "parametrisation": (
         "graftwork.spec.parametrisation",
         "Parametrisation",

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 FAMILIES = (
-    "growth", "upcycling", "sparsity", "merging", "selection", "synthesis", "continuing",
-    "schedules", "optimizers", "parametrisation", "repetition", "objectives",
+    "growth", "upcycling", "sparsity", "merging", "selection", "synthesis", "formats",
+    "continuing", "schedules", "optimizers", "parametrisation", "repetition",
+    "objectives",
 )  # fmt: skip
 PACKAGE = Path(__file__).resolve().parents[2] / "components/graftwork_train"
 CITATION = re.compile(r"arXiv:\d{4}\.\d{4,5}")

@@ -26,7 +26,7 @@ def labels(shards):
     """Every token that is a label of its own document, as (token, count)."""
     found = []
     for row in range(shards.total("train")):
-        tokens, documents = shards.read("train", "d", row)
+        tokens, documents, _ = shards.read("train", "d", row)
         same = (documents[1:] == documents[:-1]) & (documents[1:] >= 0)
         found += tokens[1:][same].tolist()
     return sorted(found)
@@ -51,7 +51,7 @@ def test_what_fits_into_a_row_stays_whole_by_best_fit(tmp_path):
     shards, packer = packed(tmp_path, lengths, "best_fit")
     assert packer.cut == 0
     for row in range(shards.total("train")):
-        tokens, documents = shards.read("train", "d", row)
+        tokens, documents, _ = shards.read("train", "d", row)
         used = tokens[documents >= 0]
         assert used[-1] == EOS
 
@@ -90,7 +90,7 @@ def cropped(shards):
     """Labels whose row does not hold the beginning of their document, counted row by row."""
     found, begins = 0, True
     for row in range(shards.total("train")):
-        tokens, documents = shards.read("train", "d", row)
+        tokens, documents, _ = shards.read("train", "d", row)
         if not begins:
             found += int((documents[1:] == 0).sum())
         # The next row of a stream begins with this one's last token.

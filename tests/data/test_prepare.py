@@ -37,7 +37,7 @@ def decoded(out, split):
         count = shards.sequences(split, domain)
         rows = [shards.read(split, domain, row) for row in range(count)]
         tokens = np.concatenate(
-            [(t[1:] if n else t)[(d[1:] if n else d) >= 0] for n, (t, d) in enumerate(rows)]
+            [(t[1:] if n else t)[(d[1:] if n else d) >= 0] for n, (t, d, _) in enumerate(rows)]
         )
         ends = np.flatnonzero(tokens == shards.eos)
         found |= {tokenizer.decode(part[part != shards.eos]) for part in np.split(tokens, ends + 1)}
@@ -84,7 +84,7 @@ def test_utilisation_is_the_share_of_positions_without_padding(bench, web):
         for split in ("train", "held_out"):
             for domain in shards.domains(split):
                 for row in range(shards.sequences(split, domain)):
-                    _, documents = shards.read(split, domain, row)
+                    _, documents, _ = shards.read(split, domain, row)
                     used, total = used + int((documents >= 0).sum()), total + len(documents)
         assert outcome.metrics["utilisation"] == pytest.approx(used / total)
 

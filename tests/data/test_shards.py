@@ -32,7 +32,7 @@ def test_every_token_but_the_first_is_a_label_exactly_once(tmp_path):
     shards = written(tmp_path)
     labels = []
     for row in range(shards.sequences("train", "prose")):
-        tokens, documents = shards.read("train", "prose", row)
+        tokens, documents, _ = shards.read("train", "prose", row)
         labels += tokens[1:][documents[1:] >= 0].tolist()
     assert labels == np.concatenate([stream(3, 5), stream(2)])[1:].tolist()
 
@@ -40,27 +40,27 @@ def test_every_token_but_the_first_is_a_label_exactly_once(tmp_path):
 def test_rows_have_context_plus_one_tokens_and_padding_is_marked(tmp_path):
     shards = written(tmp_path)
     last = shards.sequences("train", "prose") - 1
-    tokens, documents = shards.read("train", "prose", last)
+    tokens, documents, _ = shards.read("train", "prose", last)
     assert tokens.shape == documents.shape == (5,)
     assert (tokens.dtype, documents.dtype) == (np.int64, np.int32)
     assert (tokens.tolist(), documents.tolist()) == ([4, EOS, 0, 1, EOS], [0, 0, 1, 1, 1])
-    tokens, documents = shards.read("held_out", "prose", 0)
+    tokens, documents, _ = shards.read("held_out", "prose", 0)
     assert documents.tolist() == [0, 0, -1, -1, -1]
     assert tokens.tolist() == [0, EOS, EOS, EOS, EOS]
 
 
 def test_documents_are_numbered_within_the_row(tmp_path):
-    _, documents = written(tmp_path).read("train", "prose", 0)
+    _, documents, _ = written(tmp_path).read("train", "prose", 0)
     assert documents.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_best_fit_rows_come_back_as_they_were_given(tmp_path):
     shards = written(tmp_path, "best_fit")
     assert shards.total("train") == 3
-    tokens, documents = shards.read("train", "prose", 0)
+    tokens, documents, _ = shards.read("train", "prose", 0)
     assert tokens.tolist() == [0, EOS, 0, 1, EOS]
     assert documents.tolist() == [0, 0, 1, 1, 1]
-    tokens, documents = shards.read("train", "prose", 1)
+    tokens, documents, _ = shards.read("train", "prose", 1)
     assert tokens.tolist() == [0, 1, EOS, EOS, EOS]
     assert documents.tolist() == [0, 0, 0, -1, -1]
 

@@ -75,7 +75,7 @@ def put(storage, packing="concatenate", change=None):
 
 def rows(shards, split="train"):
     return [
-        [array.tolist() for array in shards.read(split, domain, row)]
+        [array.tolist() for array in shards.read(split, domain, row)[:2]]
         for domain in shards.domains(split)
         for row in range(shards.sequences(split, domain))
     ]

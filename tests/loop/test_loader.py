@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from graftwork_train.data.marks import Row
 from graftwork_train.data.shards import ShardWriter, TokenShards
 from graftwork_train.loop.loader import Loader, Source, collate
 from graftwork_train.nn.loss import IGNORE
@@ -125,7 +126,7 @@ def test_a_mixture_of_a_domain_that_is_not_there_is_refused(mixed):
 
 
 def rows(*pairs):
-    return [(np.array(t, dtype=np.int64), np.array(d, dtype=np.int32)) for t, d in pairs]
+    return [Row(np.array(t, dtype=np.int64), np.array(d, dtype=np.int32)) for t, d in pairs]
 
 
 def test_labels_across_documents_and_on_padding_are_ignored():

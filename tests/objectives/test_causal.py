@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from graftwork.spec.objective import Causal
+from graftwork_train.data.marks import Row
 from graftwork_train.loop.loader import collate
 from graftwork_train.nn.loss import IGNORE
 from graftwork_train.objectives import pose
@@ -17,10 +18,10 @@ CAUSAL = Causal(name="causal")
 def test_the_label_of_a_token_is_the_next_one_of_its_document(text):
     tokens = np.array([5, 6, 0, 7, 8])
     documents = np.array([0, 0, 0, 1, 1], dtype=np.int32)
-    batch = pose(CAUSAL, text(), 1)([(tokens, documents)], [0])
+    batch = pose(CAUSAL, text(), 1)([Row(tokens, documents)], [0])
     assert batch.tokens_BT.tolist() == [[5, 6, 0, 7]]
     assert batch.labels_BT.tolist() == [[6, 0, IGNORE, 8]]
-    whole = pose(CAUSAL, text(), 1, document_mask=False)([(tokens, documents)], [0])
+    whole = pose(CAUSAL, text(), 1, document_mask=False)([Row(tokens, documents)], [0])
     assert whole.labels_BT.tolist() == [[6, 0, 7, 8]]
 
 

@@ -14,6 +14,7 @@ from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
 from graftwork.spec.stages import Continue
 from graftwork_train.connection import connected
+from graftwork_train.data.marks import Row
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.data.vocabulary import Vocabulary
 from graftwork_train.loop.held_out import held_out_loss, losses_of
@@ -46,7 +47,7 @@ def curve(job):
 def rows(count, length=200, seed=0):
     """Rows of ordinary tokens, one document each."""
     ids = np.random.default_rng(seed).integers(1, 64, size=(count, length + 1))
-    return [(row, np.zeros(length + 1, dtype=np.int32)) for row in ids]
+    return [Row(row, np.zeros(length + 1, dtype=np.int32)) for row in ids]
 
 
 def test_fifteen_per_cent_are_asked_for_and_of_these_80_10_10_masked_replaced_kept(text, masked):
@@ -54,7 +55,7 @@ def test_fifteen_per_cent_are_asked_for_and_of_these_80_10_10_masked_replaced_ke
     batch = pose(masked(), text(), 3)(given, range(400))
     asked = batch.labels_BT != IGNORE
     assert (asked.sum(1) == 30).all()
-    truth = torch.from_numpy(np.stack([ids[:-1] for ids, _ in given]))
+    truth = torch.from_numpy(np.stack([row.tokens[:-1] for row in given]))
     assert torch.equal(batch.labels_BT[asked], truth[asked])
     assert torch.equal(batch.tokens_BT[~asked], truth[~asked])
     put, was = batch.tokens_BT[asked], truth[asked]
@@ -72,7 +73,7 @@ def test_the_nearest_whole_number_is_asked_for_and_one_at_least(
     text, masked, rate, ordinary, asked
 ):
     ids = np.array([1] * ordinary + [0] * 8)
-    _, labels = pose(masked(rate=rate), text(), 0).row((ids, np.zeros(len(ids), int)), 0)
+    _, labels = pose(masked(rate=rate), text(), 0).row(Row(ids, np.zeros(len(ids), int)), 0)
     assert (labels != IGNORE).sum() == asked
 
 
@@ -81,10 +82,18 @@ def test_special_tokens_and_padding_are_neither_asked_for_nor_put_in(text, maske
     documents = np.array([0, 0, 1, 1, 1, 1, 1, -1, -1], dtype=np.int32)
     ask = pose(masked(rate=0.9, masked=0.0, replaced=1.0), text(), 1)
     for number in range(200):
-        given, labels = ask.row((ids, documents), number)
+        given, labels = ask.row(Row(ids, documents), number)
         assert set(np.flatnonzero(labels != IGNORE)) == {0, 4, 5}
         assert given[[1, 2, 3, 6, 7]].tolist() == [0, OTHER, MASK, 0, 0]
         assert ((given[[0, 4, 5]] > 0) & (given[[0, 4, 5]] < 64)).all()
+
+
+def test_what_is_marked_as_not_predicted_is_not_asked_for(text, masked):
+    ids, documents = np.arange(1, 10), np.zeros(9, dtype=np.int32)
+    predicted = np.array([False] * 5 + [True] * 4)
+    ask = pose(masked(rate=0.9), text(), 1)
+    _, labels = ask.row(Row(ids, documents, predicted), 0)
+    assert set(np.flatnonzero(labels != IGNORE)) == {5, 6, 7}
 
 
 def test_what_is_masked_follows_from_seed_and_number_alone(text, masked):
@@ -119,13 +128,13 @@ def test_any_layout_of_workers_reads_the_same_batch_and_each_epoch_masks_anew(te
 
 def test_no_token_sees_padding_or_unless_it_may_another_document(text, masked):
     ids, documents = np.array([1, 2, 0, 3, 4, 0]), np.array([0, 0, 0, 1, -1, -1])
-    apart = pose(masked(), text(), 1)([(ids, documents)], [0]).documents_BT
+    apart = pose(masked(), text(), 1)([Row(ids, documents)], [0]).documents_BT
     assert apart.tolist() == [[0, 0, 0, 1, 2]]
-    together = pose(masked(), text(), 1, document_mask=False)([(ids, documents)], [0])
+    together = pose(masked(), text(), 1, document_mask=False)([Row(ids, documents)], [0])
     assert together.documents_BT.tolist() == [[0, 0, 0, 0, 2]]
     (part,) = together.split(1)
     assert part.documents_BT is not None
-    full = pose(masked(), text(), 1, document_mask=False)([(ids, np.zeros(6, int))], [0])
+    full = pose(masked(), text(), 1, document_mask=False)([Row(ids, np.zeros(6, int))], [0])
     assert full.documents_BT is None
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from graftwork.spec.base import identity
 from graftwork.spec.schedule import Cosine
 from graftwork.units import Extent
 from graftwork_train.schedules import rate
@@ -62,3 +63,32 @@ def test_a_floor_of_all_is_a_constant_rate():
     constant = cosine(floor=1.0, warmup=Extent.parse("0 steps"))
     rates = [rate(constant, step, 100, 512) for step in range(101)]
     assert rates == pytest.approx([3e-4] * 101, rel=1e-15)
+
+
+def test_stages_that_share_a_cosine_follow_the_curve_of_one():
+    whole = [rate(cosine(), step, 100, 512) for step in range(101)]
+    first = cosine(ahead=Extent.parse("10 steps"))
+    last = cosine(past=Extent.parse("90 steps"))
+    assert [rate(first, step, 90, 512) for step in range(91)] == whole[:91]
+    assert [rate(last, step, 10, 512) for step in range(11)] == whole[90:]
+
+
+def test_a_warmup_as_a_share_is_one_of_the_whole_cosine():
+    share = Extent.parse("20%")
+    first = cosine(warmup=share, ahead=Extent.parse("60 steps"))
+    assert max(range(41), key=lambda step: rate(first, step, 40, 512)) == 20
+
+
+def test_a_span_in_tokens_is_one_in_steps():
+    method = cosine(past=Extent.parse("51200 tokens"))
+    assert rate(method, 3, 50, 512) == rate(cosine(past=Extent.parse("100 steps")), 3, 50, 512)
+
+
+@pytest.mark.parametrize("key", ["past", "ahead"])
+def test_a_span_outside_the_stage_is_no_share_of_it(key):
+    with pytest.raises(ValueError, match=f"{key} lies outside the stage"):
+        cosine(**{key: Extent.parse("10%")})
+
+
+def test_a_cosine_of_its_own_keeps_its_identity():
+    assert set(identity(cosine())) == {"name", "peak", "warmup", "start", "floor", "revision"}

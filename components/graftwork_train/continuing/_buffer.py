@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 
-from graftwork_train.data.index import Ids, Split
+from graftwork_train.data.index import Split
+from graftwork_train.data.marks import Row
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.loop.loader import shuffled
 from graftwork_train.loop.order import Integers, Ordering
@@ -125,7 +125,7 @@ class Together(TokenShards):
         """Rows of all domains of all artifacts."""
         return sum(part.total(split) for part in self._parts)
 
-    def read(self, split: Split, domain: str, index: int) -> tuple[Ids, npt.NDArray[np.int32]]:
+    def read(self, split: Split, domain: str, index: int) -> Row:
         """One row, as `TokenShards.read`."""
         part, name = self._of(domain)
         return part.read(split, name, index)

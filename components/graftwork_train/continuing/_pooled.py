@@ -25,7 +25,7 @@ def pooled(
     """Features of rows, (B, D). Padding is left out; documents see one another."""
     rows = [shards.read(split, *place) for place in places]
     tokens_BT = collate(rows, document_mask=False).tokens_BT
-    real = [torch.from_numpy(documents[:-1] >= 0) for _, documents in rows]
+    real = [torch.from_numpy(row.documents[:-1] >= 0) for row in rows]
     device = next(model.parameters()).device
     real_BT = torch.stack(real).to(device)
     hidden_BTD = model(tokens_BT.to(device)).hidden_BTD

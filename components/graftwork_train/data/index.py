@@ -19,6 +19,7 @@ BLOCK_BYTES = 8 * 2**20
 
 Split = Literal["train", "held_out"]
 Packing = Literal["concatenate", "best_fit"]
+Labels = Literal["marked", "pairs"]
 Ids = npt.NDArray[np.int64]
 Offsets = npt.NDArray[np.int64]
 
@@ -38,13 +39,18 @@ class Part(Plain):
 
 
 class Index(Plain):
-    """What `index.json` says."""
+    """What `index.json` says.
+
+    `labels` is there where some tokens are read but not predicted (`marked`), and where documents
+    come in pairs besides, a chosen and a rejected one (`pairs`).
+    """
 
     format: Literal[1] = FORMAT
     vocab: int = Field(ge=2)
     eos: int = Field(ge=0)
     context: int = Field(ge=1)
     packing: Packing
+    labels: Labels | None = None
     dtype: Literal["uint16", "uint32"]
     rows_per_block: int | None = Field(default=None, ge=1)
     domains: dict[str, dict[Split, Part]]

@@ -6,7 +6,8 @@ documents are cut wherever a row ends.
 `best_fit`: a document that fits into a row stays whole. Documents are taken longest first, each
 into the row where it leaves the least room (best-fit decreasing), over a window of some hundred
 rows, so that memory stays flat. What is longer than a row is cut into full rows, and only its rest
-is packed with others. No token is cropped; rows are padded where nothing fits.
+is packed with others. No token is cropped; rows are padded where nothing fits. Tokens that are
+marked as not predicted, at a document's head, may be repeated in each of its rows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graftwork_train.data.index import Ids, Packing, Split
+from graftwork_train.data.marks import leading
 from graftwork_train.data.shards import ShardWriter
 
 # Rows that best-fit looks at together; of these, the emptiest eighth waits for the next window.
@@ -33,7 +35,14 @@ class Packer:
     """
 
     def __init__(
-        self, writer: ShardWriter, split: Split, domain: str, context: int, packing: Packing
+        self,
+        writer: ShardWriter,
+        split: Split,
+        domain: str,
+        context: int,
+        packing: Packing,
+        *,
+        heads: bool = False,
     ) -> None:
         self.cut = 0
         self.cropped = 0
@@ -41,6 +50,7 @@ class Packer:
         self._writer, self._split, self._domain = writer, split, domain
         self._context = context
         self._packing = packing
+        self._heads = heads
         self._tokens = 0
         self._waiting: list[Ids] = []
         self._waiting_tokens = 0
@@ -74,9 +84,7 @@ class Packer:
         room = self._context + 1
         if len(ids) > room:
             self.cut += 1
-            # Pieces overlap by one token, so that each token but the first is a label once.
-            pieces = [ids[at : at + room] for at in range(0, len(ids) - 1, self._context)]
-            *full, rest = pieces
+            *full, rest = self._pieces(ids)
             self.cropped += len(ids) - room
             self._writer.add_rows(self._split, self._domain, full, 0)
             ids = rest
@@ -89,6 +97,18 @@ class Packer:
             self._write_rows(rows[:-kept])
             self._waiting = [ids for row in rows[-kept:] for ids in row]
             self._waiting_tokens = sum(len(ids) for ids in self._waiting)
+
+    def _pieces(self, ids: Ids) -> list[Ids]:
+        """Full rows and a rest, in which each token but the first is a label once."""
+        room = self._context + 1
+        head = leading(ids) if self._heads else 0
+        if not 0 < head < room - 1:
+            # They overlap by one token.
+            return [ids[at : at + room] for at in range(0, len(ids) - 1, self._context)]
+        size, body = room - head, ids[head:]
+        return [
+            np.concatenate([ids[:head], body[at : at + size]]) for at in range(0, len(body), size)
+        ]
 
     def _write_rows(self, rows: Sequence[Sequence[Ids]]) -> None:
         documents = sum(len(row) for row in rows)

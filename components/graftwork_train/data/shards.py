@@ -14,6 +14,8 @@ neighbouring rows share one token and every token but the first is a label exact
 `best_fit`, the offsets say where each row begins and ends; rows shorter than `context + 1` are
 padded when they are read.
 
+Where the index has `labels`, an id's top bit says that it is not predicted (`data/marks.py`).
+
 `block_rows` rows together are a block, of 8 MiB at most. The index has a digest of each, so that
 tokens that lie behind a URL are read and verified block by block, as training needs them.
 """
@@ -25,7 +27,7 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +41,7 @@ from graftwork_train.data.index import (
     INDEX,
     Ids,
     Index,
+    Labels,
     Offsets,
     Packing,
     Part,
@@ -48,6 +51,7 @@ from graftwork_train.data.index import (
     read_index,
     rows_in,
 )
+from graftwork_train.data.marks import Marks, Row, plain, stored, unmarked, width_for
 
 # A domain costs two files; a field of ids taken for a domain field is found before the disk is.
 MOST_DOMAINS = 1000
@@ -108,6 +112,11 @@ class TokenShards:
         return self._index.packing
 
     @property
+    def labels(self) -> Labels | None:
+        """Whether some tokens are not predicted, and whether documents come in pairs."""
+        return self._index.labels
+
+    @property
     def streamed(self) -> bool:
         """Whether the tokens lie behind a URL."""
         return self._blocks is not None
@@ -135,12 +144,8 @@ class TokenShards:
         """Rows of all domains."""
         return sum(self.sequences(split, name) for name in self._index.domains)
 
-    def read(self, split: Split, domain: str, index: int) -> tuple[Ids, npt.NDArray[np.int32]]:
-        """One row: its tokens and, for each, the number of its document within the row.
-
-        Returns:
-            tokens: int64 (context + 1,), padded with eos.
-            documents: int32 (context + 1,), counting from 0; -1 on padding.
+    def read(self, split: Split, domain: str, index: int) -> Row:
+        """One row: its tokens, padded with eos, each with the number of its document.
 
         Raises:
             IndexError: there is no such row.
@@ -149,13 +154,17 @@ class TokenShards:
         if not 0 <= index < self.sequences(split, domain):
             count = self.sequences(split, domain)
             raise IndexError(f"row {index} of {domain}/{split}, which has {count}")
-        row = self._row(self._index.domains[domain][split], index)
+        row, marks = self._row(self._index.domains[domain][split], index)
         tokens = np.full(self.context + 1, self.eos, dtype=np.int64)
         tokens[: len(row)] = row
         documents = np.full(self.context + 1, -1, dtype=np.int32)
         documents[0] = 0
         documents[1 : len(row)] = np.cumsum(row[:-1] == self.eos, dtype=np.int32)
-        return tokens, documents
+        if marks is None:
+            return Row(tokens, documents)
+        predicted = np.ones(self.context + 1, dtype=np.bool_)
+        predicted[: len(row)] = ~marks
+        return Row(tokens, documents, predicted)
 
     def ahead(self, split: Split, rows: Iterable[tuple[str, int]]) -> int:
         """Begin to fetch the blocks of rows that are read soon; how many that begins.
@@ -176,21 +185,22 @@ class TokenShards:
         if self._blocks is not None:
             self._blocks.close()
 
-    def _row(self, part: Part, index: int) -> npt.NDArray[np.unsignedinteger]:
+    def _row(self, part: Part, index: int) -> tuple[npt.NDArray[np.integer], Marks | None]:
         start, stop = self._span(part, index)
         if self._blocks is None:
-            row = self._map(part)[start:stop]
+            row: npt.NDArray[np.integer] = self._map(part)[start:stop]
         else:
             block = self._block(part, index // self.block_rows)
             skipped = start - block.start // self._index.width
             ids = self._blocks.get(block).view(self._dtype)
             row = ids[skipped : skipped + stop - start]
+        row, marks = unmarked(row) if self.labels else (row, None)
         if row.max() >= self.vocab:
             raise CorruptArtifactError(
                 self._blocks.uri if self._blocks else str(self.folder),
                 f"{part.file} holds token {row.max()}, above {self.vocab - 1}",
             )
-        return row
+        return row, marks
 
     def _block(self, part: Part, number: int) -> Block:
         key = part.file, number
@@ -236,6 +246,7 @@ class ShardWriter:
         context: Tokens that a model sees at once.
         packing: How documents are put into rows.
         block_bytes: Largest block.
+        labels: Whether ids may be marked as not predicted (`data/marks.py`).
     """
 
     def __init__(
@@ -246,14 +257,16 @@ class ShardWriter:
         context: int,
         packing: Packing,
         block_bytes: int = BLOCK_BYTES,
+        labels: Labels | None = None,
     ) -> None:
         self._folder = folder
         self._head = {"vocab": vocab, "eos": eos, "context": context, "packing": packing}
+        self._labels = labels
         self._vocab = vocab
         self._context = context
         self._packing = packing
         self._block_bytes = block_bytes
-        self._dtype: Literal["uint16", "uint32"] = "uint16" if vocab <= 2**16 else "uint32"
+        self._dtype = width_for(vocab, marked=labels is not None)
         self._parts: dict[str, dict[Split, Part]] = {}
 
     def add(self, split: Split, domain: str, ids: Ids, documents: int) -> None:
@@ -302,7 +315,7 @@ class ShardWriter:
         domains = {name: self._parts[name] for name in sorted(self._parts)}
         rows = rows_in(self._block_bytes, self._context, np.dtype(self._dtype).itemsize)
         known = {"dtype": self._dtype, "rows_per_block": rows, "domains": domains}
-        index = Index.model_validate(self._head | known)
+        index = Index.model_validate({**self._head, **known, "labels": self._labels})
         signed = {
             name: {split: self._signed(index, part) for split, part in parts.items()}
             for name, parts in domains.items()
@@ -327,11 +340,14 @@ class ShardWriter:
 
     def _append(self, split: Split, domain: str, ids: Ids, documents: int) -> Part:
         part = self._part(split, domain)
-        if len(ids) and (ids.max() >= self._vocab or ids.min() < 0):
+        bare = plain(ids) if self._labels else ids
+        if len(ids) and (bare.max() >= self._vocab or bare.min() < 0):
             raise RunError(
-                f"the tokenizer gave token {ids.max()}, but the vocabulary has {self._vocab}",
-                f"Set the tokenizer's 'vocab' to {int(ids.max()) + 1} or more.",
+                f"the tokenizer gave token {bare.max()}, but the vocabulary has {self._vocab}",
+                f"Set the tokenizer's 'vocab' to {int(bare.max()) + 1} or more.",
             )
+        if self._labels:
+            ids = stored(ids, self._dtype)
         with open(self._folder / part.file, "ab") as file:
             file.write(ids.astype(np.dtype(self._dtype).newbyteorder("<")).tobytes())
         update = {"tokens": part.tokens + len(ids), "documents": part.documents + documents}

@@ -120,8 +120,8 @@ def _features(
         chosen = generator.permutation(count)[: max(1, method.sequences // len(domains))]
         for begin in range(0, len(chosen), _ROWS):
             rows = [lesson.text.read(split, name, int(i)) for i in chosen[begin : begin + _ROWS]]
-            tokens_BT = torch.from_numpy(np.stack([tokens[:-1] for tokens, _ in rows]))
-            documents_BT = torch.from_numpy(np.stack([documents[:-1] for _, documents in rows]))
+            tokens_BT = torch.from_numpy(np.stack([row.tokens[:-1] for row in rows]))
+            documents_BT = torch.from_numpy(np.stack([row.documents[:-1] for row in rows]))
             hidden_BTD = model(tokens_BT, documents_BT).hidden_BTD.double()
             real_BT1 = (documents_BT >= 0).double().unsqueeze(-1)
             parts.append((hidden_BTD * real_BT1).sum(1) / real_BT1.sum(1))

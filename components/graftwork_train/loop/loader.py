@@ -21,6 +21,7 @@ import xxhash
 from torch import Tensor
 
 from graftwork_train.data.index import Split
+from graftwork_train.data.marks import Row
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.loop.mixing import Mixing
 from graftwork_train.loop.order import Integers, Order, Ordering
@@ -183,8 +184,6 @@ class Source:
         return dict(zip(self.streams, lengths, strict=True))
 
 
-Row = tuple[np.ndarray, np.ndarray]
-"""As `TokenShards.read` gives it: tokens (T + 1,) and the document of each."""
 Pose = Callable[[Sequence[Row], Sequence[int]], Batch]
 """Makes a batch of rows: what the model is given and what it is asked for. Each row comes with a
 number, from which chance draws if there is any: the same row and number give the same."""
@@ -287,15 +286,18 @@ def next_tokens(rows: Sequence[Row], numbers: Sequence[int], *, document_mask: b
 def collate(rows: Sequence[Row], *, document_mask: bool) -> Batch:
     """Rows of T + 1 tokens as inputs and labels.
 
-    A label is ignored if it is padding and, with `document_mask`, if it belongs to another
-    document than the token before it.
+    A label is ignored if it is padding or marked as not predicted and, with `document_mask`, if it
+    belongs to another document than the token before it.
     """
-    tokens = np.stack([tokens for tokens, _ in rows])
-    documents = np.stack([documents for _, documents in rows])
+    tokens = np.stack([row.tokens for row in rows])
+    documents = np.stack([row.documents for row in rows])
     labels = tokens[:, 1:].copy()
     ignored = documents[:, 1:] < 0
     if document_mask:
         ignored |= documents[:, 1:] != documents[:, :-1]
+    for number, row in enumerate(rows):
+        if row.predicted is not None:
+            ignored[number] |= ~row.predicted[1:]
     labels[ignored] = IGNORE
     inside = torch.from_numpy(documents[:, :-1])
     alone = not document_mask or _one_document(inside)

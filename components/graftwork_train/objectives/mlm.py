@@ -31,9 +31,10 @@ import torch
 
 from graftwork.spec.objective import MaskedLm
 from graftwork_train.data.index import Ids
+from graftwork_train.data.marks import Row
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.data.vocabulary import Vocabulary
-from graftwork_train.loop.loader import Batch, Pose, Row
+from graftwork_train.loop.loader import Batch, Pose
 from graftwork_train.nn.loss import IGNORE
 from graftwork_train.objectives._choosing import Chooser, chooser
 from graftwork_train.objectives.base import pose
@@ -74,7 +75,7 @@ class Masking:
         """A batch: what is given, and as labels what is asked for."""
         made = [self.row(row, number) for row, number in zip(rows, numbers, strict=True)]
         given, labels = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
-        documents = np.stack([self._documents(documents[:-1]) for _, documents in rows])
+        documents = np.stack([self._documents(row.documents[:-1]) for row in rows])
         alone = not documents.any()
         return Batch(
             given,
@@ -85,11 +86,14 @@ class Masking:
 
     def row(self, row: Row, number: int) -> tuple[Ids, Ids]:
         """What is given of a row, and its labels: int64 (T,) each."""
-        ids_T, documents_T = row[0][:-1], row[1][:-1]
+        ids_T, documents_T = row.tokens[:-1], row.documents[:-1]
         generator = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         drawn_T, fate_T, other_T = generator.random((3, len(ids_T)))
         ranks_T = self.ranks(ids_T, documents_T, drawn_T)
-        asked_N = self._asked(ranks_T, (documents_T >= 0) & self.known.ordinary_V[ids_T])
+        may_T = (documents_T >= 0) & self.known.ordinary_V[ids_T]
+        if row.predicted is not None:
+            may_T &= row.predicted[:-1]
+        asked_N = self._asked(ranks_T, may_T)
         labels_T = np.full_like(ids_T, IGNORE)
         labels_T[asked_N] = ids_T[asked_N]
         ordinary_N = np.flatnonzero(self.known.ordinary_V)

@@ -6,6 +6,9 @@ section 3. With W steps of warmup and T in all:
     t < W    peak · (start + (1 - start) · t / W)
     t >= W   floor + (peak - floor) / 2 · (1 + cos(pi · (t - W) / (T - W)))
 
+where t counts on from `past`, and T is `past`, the stage and what comes `ahead` together: stages
+that divide one cosine among them follow the very curve of one stage.
+
 Differs from the paper: a linear warmup comes first, as is usual for language models, and nothing
 restarts; a `continue` stage with a schedule of its own does.
 """
@@ -18,6 +21,8 @@ from graftwork_train.schedules.base import rate, rise_and_fall
 
 @rate.register
 def cosine(method: Cosine, step: int, total: int, tokens_per_step: int) -> float:
-    """The rate of a step; `floor * peak` at step `total` and after."""
-    length = method.warmup.steps(total, tokens_per_step)
-    return rise_and_fall(method.peak, method.start, method.floor, length, total, step)
+    """The rate of a step; `floor * peak` once all is over that the cosine spans."""
+    past = method.past.steps(total, tokens_per_step)
+    whole = past + total + method.ahead.steps(total, tokens_per_step)
+    length = method.warmup.steps(whole, tokens_per_step)
+    return rise_and_fall(method.peak, method.start, method.floor, length, whole, past + step)

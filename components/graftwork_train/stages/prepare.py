@@ -30,14 +30,14 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     """
     workers = job.step.pool.workers
     sources = sources_of(job, body.from_, several=workers > 1)
-    plan = Plan(job.out, body.context, body.packing, body.held_out)
+    plan = Plan(job.out, body.context, body.packing, body.held_out, body.format)
     with Stream(sources, job.step.storage, workers, job) as stream:
         encoder = build(body.tokenizer, Makings(stream, job.step.storage, *_taken(body, job)))
         encoder.save(job.out, body.context)
         shards = write_shards(stream, encoder, plan)
     metrics = _metrics(shards, body.context) | broken_metrics(stream.tallies.values())
     if not metrics["sequences"]:
-        raise RunError("the documents hold no text to train on", "Give more or longer documents.")
+        raise RunError(f"the documents hold no text to train on{_unfit(shards)}", _remedy(shards))
     notes = (_packing_note(metrics), *_notes(shards, body))
     summary = {"tables": [_table(shards)], "notes": list(notes)}
     (job.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -129,4 +129,20 @@ def _notes(shards: Shards, body: Prepare) -> tuple[str, ...]:
             notes.append(f"Domain {domain} is too short to hold anything out.")
     if shards.empty:
         notes.append(f"{shards.empty} documents gave no token and were left out.")
+    if shards.unfit or shards.long:
+        notes.append(f"Left out{_unfit(shards)}.")
+    if shards.plain:
+        notes.append(f"{shards.plain} documents have no metadata and stay as they are.")
     return tuple(notes)
+
+
+def _unfit(shards: Shards) -> str:
+    told = [f"{shards.unfit} documents lack what the format needs"] if shards.unfit else []
+    told += [f"{shards.long} pairs are longer than a sequence"] if shards.long else []
+    return f": {' and '.join(told)}" if told else ""
+
+
+def _remedy(shards: Shards) -> str:
+    if shards.unfit:
+        return "Name the fields that the format needs in the corpus's 'metadata'."
+    return "Give a longer 'context'." if shards.long else "Give more or longer documents."

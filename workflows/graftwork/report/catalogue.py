@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from graftwork.spec import (
     continuing,
+    formats,
     growth,
     merging,
     optimizer,
@@ -40,6 +41,7 @@ def methods() -> dict[str, type[Method]]:
         continuing.Continuing,
         selection.Selection,
         synthesis.Synthesis,
+        formats.Format,
         schedule.Schedule,
         optimizer.Optimizer,
         Objective,

@@ -54,6 +54,9 @@ class JsonlCorpus(_Files):
     """Field that holds the document's domain. Default: `domain` for all."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """Further fields to keep: name here, field there."""
+    conversations: Annotated[bool, LATER] = False
+    """The text is a list of messages, each `{role: user, content: ...}` with the roles `system`,
+    `user` and `assistant`, for `format: {name: chat, prompt: null}`."""
 
 
 class ParquetCorpus(_Files):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import AS_TUPLE, Method, Paper
+from graftwork.spec.base import AS_TUPLE, LATER, Method, Paper
 from graftwork.units import Extent, Share
 
 _WARMUP = Extent.parse("2%")
@@ -72,6 +72,25 @@ class Cosine(_Schedule):
     name: Literal["cosine"]
     floor: Share = 0.1
     """Learning rate at the end, as a share of the peak."""
+    past: Annotated[Extent, LATER] = _NONE
+    """Training before this stage under the same cosine, in steps of this stage's batch or tokens: a
+    `continue` stage that goes on in it writes what came before, and `optimizer_state: keep`."""
+    ahead: Annotated[Extent, LATER] = _NONE
+    """Training after this stage under the same cosine: what a `continue` stage adds with `past`."""
+
+    @model_validator(mode="after")
+    def _spans_are_counted(self) -> Self:
+        for key, span in (("past", self.past), ("ahead", self.ahead)):
+            if span.unit == "share":
+                raise ValueError(
+                    f"{key} lies outside the stage, so that it is no share of it; "
+                    f"write for example '1000 steps'"
+                )
+        return self
+
+    def parts(self) -> dict[str, Extent]:
+        """The warmup counts where it is not over, in part or whole, before the stage."""
+        return {} if self.past.amount else {"warmup": self.warmup}
 
 
 class Rewarm(_Schedule):

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from graftwork.spec.base import (
     AS_TUPLE,
     EXECUTION,
+    LATER,
     ArmRef,
     ModelRef,
     Product,
@@ -23,6 +24,7 @@ from graftwork.spec.body import Sources, one_or_more
 from graftwork.spec.body import StageBody as StageBody
 from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
+from graftwork.spec.formats import Format
 from graftwork.spec.growth import Growth
 from graftwork.spec.merging import Merging, check_models
 from graftwork.spec.mixture import Mixture
@@ -107,6 +109,9 @@ class Prepare(StageBody):
     packing: Literal["concatenate", "best_fit"] = "concatenate"
     """`concatenate` cuts one long stream into sequences, no token is lost; `best_fit` keeps
     documents whole where they fit and pads the rest."""
+    format: Annotated[Format | None, LATER] = None
+    """How a document is written, and which tokens are labels: `{name: meco}` puts metadata before
+    it, `{name: chat}` and `{name: pairs}` are for instruction tuning and DPO. Default: the text."""
     held_out: Share = 0.02
     """Share of the documents kept for validation, chosen by a hash of their text."""
 
@@ -114,6 +119,10 @@ class Prepare(StageBody):
     def _something_left(self) -> Self:
         if not 0 < self.held_out <= 0.5:
             raise ValueError("held_out must be above 0% and at most 50%; write for example 2%")
+        if self.format is not None and self.format.whole and self.packing != "best_fit":
+            raise ValueError(
+                f"the format {self.format.name} keeps documents whole; write 'packing: best_fit'"
+            )
         return self
 
 

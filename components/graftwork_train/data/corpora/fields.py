@@ -59,6 +59,8 @@ def to_document(corpus: Fields, record: Mapping[str, Any], name: str, default: s
     if text is None:
         present = ", ".join(sorted(str(key) for key in record)[:8]) or "none"
         return Broken("no_text", name, f"no field {corpus.text!r}; the fields are {present}")
+    if isinstance(text, list) and getattr(corpus, "conversations", False):
+        text = json.dumps(text, ensure_ascii=False)
     if not isinstance(text, str):
         kind = _KINDS.get(type(text), f"of type {type(text).__name__}")
         return Broken("text_not_string", name, f"field {corpus.text!r} is {kind}, not a string")
