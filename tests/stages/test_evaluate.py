@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,8 +9,9 @@ from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
 from graftwork.report.files import read_files
+from graftwork.spec.data import JsonlCorpus
 from graftwork_train.data.shards import TokenShards
-from graftwork_train.nn.hf import load_model, save_model
+from graftwork_train.nn.hf import Saved, load_model, save_model
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.evaluate import evaluate
 
@@ -121,3 +124,69 @@ def test_a_mixture_of_experts_is_evaluated_too(job, model, tokens):
     assert metrics["loss"] > 0
     # Experts drawn apart have nothing in common.
     assert abs(metrics["expert_similarity"]) < 0.1
+
+
+def questions(path, texts):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return JsonlCorpus(source="jsonl", uri=str(path))
+
+
+def examined(job, model, tokens, corpus, **changes):
+    """A job that asks the questions of a corpus, by a model that writes one letter for ever."""
+    asked = {"from": "exam", "tokens": 4, **changes}
+    work = _work(job, model, tokens, sample_tokens=0, exact_match=asked)
+    return replace(work, step=work.step.model_copy(update={"corpora": {"exam": corpus}}))
+
+
+def writes(artifact, after):
+    """Let a model write `after[token]` after each token, whatever came before."""
+    decoder = load_model(artifact.path)
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():
+            if "proj" in name:
+                parameter.zero_()
+        decoder.model.embed_tokens.weight.zero_()
+        decoder.lm_head.weight.zero_()
+        for place, (token, following) in enumerate(after.items()):
+            decoder.model.embed_tokens.weight[token, place] = 1.0
+            decoder.lm_head.weight[following, place] = 1.0
+    save_model(decoder, artifact.path, saved=Saved(cursor={"t": 128}, eos=256))
+    return artifact
+
+
+def test_answers_must_be_right_to_the_letter(job, model, tokens, tmp_path):
+    # After "=" it writes "7", then the end.
+    small = writes(model(tie_embeddings=False), {ord("="): ord("7"), ord("7"): 256})
+    texts = ["3+4=7", "3+5=8", "3+14=17", "1+6= 7\n", "no question"]
+    work = examined(job, small, tokens(), questions(tmp_path / "exam.jsonl", texts))
+    assert _perform(work).metrics["exact_match"] == 0.5
+    tables = read_files(work.out).summary.tables
+    assert tables[1].title == "2 of 4 answers are right (50.0%)"
+    assert tables[1].rows[1] == ["3+5=", "8", "7"]
+
+
+def test_the_last_line_counts_or_all_of_the_answer(job, model, tokens, tmp_path):
+    line = {ord("="): ord("1"), ord("1"): ord("\n"), ord("\n"): ord("7"), ord("7"): 256}
+    small, data = writes(model(tie_embeddings=False), line), tokens()
+    corpus = questions(tmp_path / "exam.jsonl", ["3+4=0\n7"])
+    assert _perform(examined(job, small, data, corpus)).metrics["exact_match"] == 1.0
+    whole = examined(job, small, data, corpus, answer="whole")
+    assert _perform(whole).metrics["exact_match"] == 0.0
+
+
+def test_an_answer_without_an_end_is_wrong(job, model, tokens, tmp_path):
+    small = writes(model(tie_embeddings=False), {ord("="): ord("7"), ord("7"): ord("7")})
+    corpus = questions(tmp_path / "exam.jsonl", ["3+4=7777"])
+    assert _perform(examined(job, small, tokens(), corpus)).metrics["exact_match"] == 0.0
+
+
+def test_documents_without_a_question_are_told(job, model, tokens, tmp_path):
+    corpus = questions(tmp_path / "exam.jsonl", ["one", "two"])
+    with pytest.raises(RunError, match="none of 2 documents has '='"):
+        _perform(examined(job, model(), tokens(), corpus))
+
+
+def test_a_question_longer_than_the_context_is_told(job, model, tokens, tmp_path):
+    corpus = questions(tmp_path / "exam.jsonl", [f"{'1' * 70}=1"])
+    with pytest.raises(RunError, match="has 71 tokens, and the model a context of 64"):
+        _perform(examined(job, model(), tokens(), corpus))

@@ -1,7 +1,8 @@
 """What every word of the language is built from: strict models, papers, references, identity.
 
 A field is part of a stage's *identity* unless it is marked `EXECUTION`: identity is what makes
-the result and is fingerprinted, execution is where and how the stage runs and is not.
+the result and is fingerprinted, execution is where and how the stage runs and is not. One marked
+`WHERE_SET` is part of it unless it has its default.
 """
 
 from __future__ import annotations
@@ -99,6 +100,19 @@ class _Execution:
 EXECUTION = _Execution()
 
 
+class _WhereSet:
+    """Marks a field that came to the language late: left at its default it is no identity.
+
+    So what was made before the field was there is still what a stage without it asks for.
+    """
+
+    def __repr__(self) -> str:
+        return "WHERE_SET"
+
+
+WHERE_SET = _WhereSet()
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -192,12 +206,18 @@ def _find_reference(metadata: list[Any], annotation: object) -> Reference | None
 
 
 def identity(part: BaseModel) -> dict[str, Any]:
-    """What of `part` makes the result: every field but those marked EXECUTION, as plain data."""
+    """What of `part` makes the result: every field but those marked EXECUTION, as plain data.
+
+    Fields marked WHERE_SET are left out while they have their default.
+    """
     kept: dict[str, Any] = {}
     for field_name, field in type(part).model_fields.items():
         if any(isinstance(item, _Execution) for item in field.metadata):
             continue
         value = getattr(part, field_name)
+        late = any(isinstance(item, _WhereSet) for item in field.metadata)
+        if late and value == field.get_default(call_default_factory=True):
+            continue
         kept[field.alias or field_name] = _plain(part, field_name, value)
     revision = getattr(type(part), "revision", None)
     if revision is not None:

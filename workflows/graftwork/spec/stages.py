@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from graftwork.spec.base import (
     AS_TUPLE,
     EXECUTION,
+    WHERE_SET,
     ArmRef,
     ModelRef,
     Product,
@@ -31,6 +32,7 @@ from graftwork.spec.optimizer import AdamW, Optimizer
 from graftwork.spec.parallel import Parallel
 from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.profile import Profile
+from graftwork.spec.questions import ExactMatch
 from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.regime import Regime
 from graftwork.spec.schedule import Cosine, Schedule
@@ -100,8 +102,9 @@ class Prepare(StageBody):
     from_: Sources = Field(alias="from")
     """Corpora or documents."""
     tokenizer: Tokenizer = ByteTokenizer(name="bytes")
-    """`bytes`, `{train: bpe, vocab: 32768}`, `{file: tokenizer.json, vocab: 32768}`, or
-    `{from: STAGE}` for the tokenizer of another prepare stage."""
+    """`bytes`, `{train: bpe, vocab: 32768}`, `{train: characters}`,
+    `{file: tokenizer.json, vocab: 32768}`, or `{from: STAGE}` for the tokenizer of another prepare
+    stage."""
     context: int = Field(ge=16, le=1_048_576)
     """Tokens in a sequence."""
     packing: Literal["concatenate", "best_fit"] = "concatenate"
@@ -325,6 +328,9 @@ class Evaluate(StageBody):
     """Tokens to generate for each prompt."""
     temperature: float = Field(default=0.8, ge=0, le=10)
     """Randomness of the samples; 0 takes the likeliest token."""
+    exact_match: Annotated[ExactMatch | None, WHERE_SET] = None
+    """Questions whose answers must be right to the letter, for the metric `exact_match`:
+    `{from: exam, after: "="}`. Default: none."""
 
 
 class Compare(StageBody):

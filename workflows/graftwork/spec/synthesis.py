@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from graftwork.spec.arithmetic import Arithmetic
 from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper, Product
 from graftwork.spec.body import StageBody, one_or_more
 from graftwork.spec.writers import Limit, Writer
@@ -155,7 +156,7 @@ def check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} is 0%, which writes nothing new; write for example 50%")
 
 
-Synthesis = Annotated[Wrap | BeyondWeb | Rewire, Field(discriminator="name")]
+Synthesis = Annotated[Wrap | BeyondWeb | Rewire | Arithmetic, Field(discriminator="name")]
 
 
 class Synthesize(StageBody):
