@@ -29,16 +29,21 @@ class Written:
 
     Attributes:
         tokens: Ids, the end left out.
-        ended: Whether it ends with one of the ends; else it was cut.
+        end: Id of the end that it ends with; None where it was cut.
         nats: Log-probability of the tokens and of the end, by the distribution they were drawn
             from; at temperature 0 by the model's own.
         passed: Positions that the model went over, the prompt's included.
     """
 
     tokens: list[int] = field(default_factory=list)
-    ended: bool = False
+    end: int | None = None
     nats: float = 0.0
     passed: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ends with one of the ends."""
+        return self.end is not None
 
 
 class Memory:
@@ -170,7 +175,7 @@ def _decode_alike(
         for place, (at, token) in enumerate(zip(alive, chosen_B.tolist(), strict=True)):
             texts[at].nats += nats[place]
             if token in ends:
-                texts[at].ended = True
+                texts[at].end = token
                 continue
             texts[at].tokens.append(token)
             kept.append(place)

@@ -1,9 +1,9 @@
 """Problems of arithmetic as text, and back.
 
-    plain                a+b=c
-    reverse              $a+b=c$, the digits of c from the last to the first
-    scratchpad           Input, Target, then a line a digit with its sum A and its carry C
-    detailed_scratchpad  the same with both numbers, what is added, and what there is so far
+plain                a+b=c
+reverse              $a+b=c$, the digits of c from the last to the first
+scratchpad           Input, Target, then a line a digit with its sum A and its carry C
+detailed_scratchpad  the same with both numbers, what is added, and what there is so far
 """
 
 from __future__ import annotations
@@ -122,9 +122,13 @@ def _asked(question: str) -> Problem:
     raise ValueError(f"{question!r} is no question")
 
 
+def told(first: int, second: int) -> str:
+    """The steps of an addition, a line each."""
+    return "\n".join(f"A->{step.digit} , C->{step.carried}" for step in steps(first, second))
+
+
 def _scratchpad(first: int, second: int) -> str:
-    lines = [f"A->{step.digit} , C->{step.carried}" for step in steps(first, second)]
-    return "\n".join(lines) + f".\n{first + second}\n"
+    return f"{told(first, second)}.\n{first + second}\n"
 
 
 def _detailed(first: int, second: int) -> str:

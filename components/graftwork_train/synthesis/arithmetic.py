@@ -26,7 +26,7 @@ import xxhash
 
 from graftwork.errors import RunError
 from graftwork.spec.arithmetic import OF_ONE_NUMBER, TEST_SHARE, Arithmetic
-from graftwork_train.synthesis._formats import Problem, carries, written
+from graftwork_train.synthesis._formats import Problem, carries, told, written
 from graftwork_train.synthesis.base import Desk, Document, Documents, synthesize
 
 # Draws in vain, in a row, before it is said that there are no more such problems.
@@ -43,10 +43,13 @@ def arithmetic(method: Arithmetic, documents: Documents, desk: Desk) -> Iterator
     chance = random.Random(f"{desk.seed} {method.part}")
     problems = _sample(method, chance)
     chance.shuffle(problems)
-    for number, problem in enumerate(problems):
+    for problem in problems:
         text = written(problem, method.format)
         known = {"style": method.format, "operation": method.operation}
-        yield Document(f"{method.operation}/{method.part}/{number}", text, "arithmetic", known)
+        if method.operation == "add":
+            known["steps"] = told(problem.first, problem.second)
+        name = f"{method.operation}/{method.format}/{problem.question}"
+        yield Document(name, text, "arithmetic", known)
     _report(method, problems, desk)
 
 

@@ -47,6 +47,7 @@ from graftwork.spec.stages import (
     Training,
     Upcycle,
 )
+from graftwork.spec.thinking import latent_problems
 from graftwork.spec.work import work_problems
 from graftwork.spec.workflow import Workflow
 
@@ -109,6 +110,7 @@ class _Chain:
             yield from self._grown(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
+        yield from latent_problems(self.workflow, body)
         self._note_context(name, body)
 
     def _body(self, name: str) -> StageBody:

@@ -25,6 +25,7 @@ from graftwork.spec.body import StageBody as StageBody
 from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.growth import Growth
+from graftwork.spec.latents import Latents
 from graftwork.spec.merging import Merging, check_models
 from graftwork.spec.mixture import Mixture
 from graftwork.spec.model import Architecture
@@ -331,6 +332,9 @@ class Evaluate(StageBody):
     exact_match: Annotated[ExactMatch | None, WHERE_SET] = None
     """Questions whose answers must be right to the letter, for the metric `exact_match`:
     `{from: exam, after: "="}`. Default: none."""
+    latents: Annotated[Latents | None, WHERE_SET] = None
+    """Documents whose pieces are measured with latents before them, for the metric `bound`:
+    `{from: exam, samples: 8}`, or without, `{from: exam, samples: 0}`. Default: none."""
 
 
 class Compare(StageBody):
