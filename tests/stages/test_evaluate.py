@@ -228,7 +228,7 @@ def test_a_model_that_thinks_first_is_measured_by_what_its_latents_make_likely(
     data = tokens()
     signed = build_bytes(ByteTokenizer(name="bytes", tokens=SIGNS), None)
     signed.save(data.path, 32)
-    begin, end, prior, posterior = (int(signed.each([sign])[0][0]) for sign in SIGNS)
+    _, end, prior, posterior = (int(signed.each([sign])[0][0]) for sign in SIGNS)
     # Before the piece and after it, it thinks of nothing but a "z", and then it writes "7".
     letter = ord("z")
     after = {prior: letter, posterior: letter, letter: end, end: ord("7")}

@@ -397,3 +397,18 @@ def test_tokens_without_the_signs_are_found_before_anything_runs(root, change, s
     with pytest.raises(SpecError) as caught:
         spec(root, change)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("stages.warm-judged.evaluate.latents.ends=+", "measure bound of different pieces"),
+        ("stages.warm-judged.evaluate.latents.documents=7", "measure bound of different pieces"),
+        ("stages.warm-judged.evaluate.latents=null", "'warm-judged' measures no bound, since it"),
+        ("stages.verdict.compare.metric=exact_match", "'m2-judged' measures no exact_match"),
+    ],
+)
+def test_arms_that_were_not_asked_the_same_are_found_before_anything_runs(root, change, said):
+    with pytest.raises(SpecError) as caught:
+        spec(root, change)
+    assert said in str(caught.value)

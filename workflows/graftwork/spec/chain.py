@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
+from graftwork.spec.asked import asking_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
 from graftwork.spec.data import (
@@ -47,7 +48,6 @@ from graftwork.spec.stages import (
     Training,
     Upcycle,
 )
-from graftwork.spec.thinking import latent_problems
 from graftwork.spec.work import work_problems
 from graftwork.spec.workflow import Workflow
 
@@ -110,7 +110,7 @@ class _Chain:
             yield from self._grown(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
-        yield from latent_problems(self.workflow, body)
+        yield from asking_problems(self.workflow, body)
         self._note_context(name, body)
 
     def _body(self, name: str) -> StageBody:
