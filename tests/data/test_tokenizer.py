@@ -1,14 +1,21 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from graftwork.errors import RunError
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TrainedBpe
+from graftwork.spec.data import (
+    ByteTokenizer,
+    TokenizerFile,
+    TokenizerFrom,
+    TrainedBpe,
+    TrainedCharacters,
+)
 from graftwork.spec.resources import Storage
 from graftwork_train.data.stream import Source, Stream
-from graftwork_train.data.tokenizer import EOS, FILE, Makings, build
+from graftwork_train.data.tokenizer import EOS, FILE, UNKNOWN, Makings, build, load_encoder
 
 from .conftest import corpus_of, jsonl
 
@@ -33,7 +40,14 @@ def split_up(ids, lengths):
     return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
 
 
-@pytest.mark.parametrize("word", [ByteTokenizer(name="bytes"), TrainedBpe(train="bpe", vocab=400)])
+WORDS = [
+    ByteTokenizer(name="bytes"),
+    TrainedBpe(train="bpe", vocab=400),
+    TrainedCharacters(train="characters"),
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
 def test_auto_tokenizer_loads_it_and_gives_the_same_ids(tmp_path, makings, word):
     encoder = build(word, makings)
     encoder.save(tmp_path, context=64)
@@ -82,7 +96,14 @@ def test_bpe_keeps_an_entry_for_masks_if_it_is_to(tmp_path, makings):
     assert AutoTokenizer.from_pretrained(tmp_path / "masking").mask_token_id == 1
 
 
-@pytest.mark.parametrize("word", [ByteTokenizer(name="bytes"), TrainedBpe(train="bpe", vocab=400)])
+WORDS = [
+    ByteTokenizer(name="bytes"),
+    TrainedBpe(train="bpe", vocab=400),
+    TrainedCharacters(train="characters"),
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
 def test_text_that_spells_a_special_token_stays_text(makings, word):
     encoder = build(word, makings)
     ids, lengths = encoder.encode([f"before{EOS}after"])
@@ -128,3 +149,59 @@ def test_a_file_that_is_no_tokenizer_is_an_error(tmp_path, makings, content):
 def test_a_missing_tokenizer_file_is_an_error(tmp_path, makings):
     with pytest.raises(RunError, match="none"):
         build(TokenizerFile(file=str(tmp_path / "none.json"), vocab=300), makings)
+
+
+def test_a_character_is_a_token_and_one_without_is_unknown(makings):
+    encoder = build(TrainedCharacters(train="characters"), makings)
+    ids, lengths = encoder.encode(["fox\n", "f\u1234x"])
+    assert lengths.tolist() == [5, 4]
+    known = json.loads(encoder.text)["model"]["vocab"]
+    assert known[UNKNOWN] == ids[6]
+    assert ids[:3].tolist() == [known[sign] for sign in "fox"]
+
+
+def test_a_small_vocabulary_holds_the_most_frequent_characters(makings):
+    encoder = build(TrainedCharacters(train="characters", vocab=8, tokens=["<a>", "<b>"]), makings)
+    known = json.loads(encoder.text)["model"]["vocab"]
+    counts = Counter("".join(text * 3 for text in TEXTS))
+    assert set(known) - {EOS, UNKNOWN} == {sign for sign, _ in counts.most_common(4)}
+
+
+SIGNS = ["<|latent|>", "<|prior|>"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_named_sign_is_one_token_wherever_it_stands(tmp_path, makings, word):
+    encoder = build(word.model_copy(update={"tokens": tuple(SIGNS)}), makings)
+    plain = build(word, makings)
+    text = "fox<|latent|><|prior|> over"
+    (ids,) = encoder.each([text])
+    parts = [one.tolist() for one in encoder.each(["fox", " over"])]
+    first, second = (int(encoder.each([sign])[0][0]) for sign in SIGNS)
+    assert ids.tolist() == [*parts[0], first, second, *parts[1]]
+    assert first != second < encoder.vocab == plain.vocab
+    encoder.save(tmp_path, 64)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text).input_ids == ids.tolist()
+    assert theirs.decode(ids) == text
+
+
+def test_signs_are_added_once(tmp_path, makings):
+    word = TrainedCharacters(train="characters", tokens=SIGNS[:1])
+    encoder = build(word, makings)
+    encoder.save(tmp_path, 64)
+    taken = Makings(makings.stream, makings.storage, tmp_path, encoder.vocab)
+    same = build(TokenizerFrom.model_validate({"from": "m", "tokens": SIGNS[:1]}), taken)
+    more = build(TokenizerFrom.model_validate({"from": "m", "tokens": SIGNS}), taken)
+    assert same.text == encoder.text
+    listed = [token["content"] for token in json.loads(more.text)["added_tokens"]]
+    assert listed == [EOS, UNKNOWN, *SIGNS]
+    more.save(tmp_path, 64)
+    assert load_encoder(tmp_path).each(["<|prior|>"])[0].size == 1
+
+
+def test_signs_without_room_are_refused(makings):
+    signs = tuple(f"<{n}>" for n in range(64))
+    with pytest.raises(RunError, match="64 tokens such as '<0>'") as caught:
+        build(ByteTokenizer(name="bytes", tokens=signs), makings)
+    assert "321 or more" in caught.value.remedy

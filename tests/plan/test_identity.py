@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from graftwork.plan import plan
 from graftwork.spec.base import identity
+from graftwork.spec.data import ByteTokenizer
+from graftwork.spec.questions import ExactMatch
+from graftwork.spec.stages import Evaluate
 
 FIXTURE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
@@ -138,3 +141,12 @@ def test_a_step_s_own_code_finds_the_same_fingerprint(build):
         read = type(planned.step).loads(planned.step.dumps())
         assert read == planned.step
         assert read.expected_fingerprint() == planned.step.fingerprint
+
+
+def test_a_field_that_came_late_is_no_identity_until_it_is_set():
+    plain = Evaluate.model_validate({"from": "small", "data": "tokens"})
+    asked = plain.model_copy(update={"exact_match": ExactMatch.model_validate({"from": "exam"})})
+    assert "exact_match" not in identity(plain)
+    assert identity(asked)["exact_match"]["after"] == "="
+    assert "tokens" not in identity(ByteTokenizer(name="bytes"))
+    assert identity(ByteTokenizer(name="bytes", tokens=("<a>",)))["tokens"] == ["<a>"]

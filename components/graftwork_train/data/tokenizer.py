@@ -1,12 +1,14 @@
-"""Tokenizers: bytes, byte-level BPE trained on the stage's documents, or a file.
+"""Tokenizers: bytes, characters or byte-level BPE of the stage's documents, or a file.
 
 Each is saved as `tokenizer.json` and `tokenizer_config.json`, so that transformers' AutoTokenizer
-reads it and gives the same ids. Text never turns into a special token, whatever it spells.
+reads it and gives the same ids. Text never turns into a special token, whatever it spells, but
+into the signs that a word names under `tokens`.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
@@ -14,17 +16,24 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from graftwork import store
 from graftwork.errors import RunError
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
+from graftwork.spec.data import (
+    ByteTokenizer,
+    TokenizerFile,
+    TokenizerFrom,
+    TrainedBpe,
+    TrainedCharacters,
+)
 from graftwork.spec.resources import Storage
 from graftwork_train.data.index import Ids, read_index
 from graftwork_train.data.sample import sample_texts
 from graftwork_train.data.stream import Stream
 
 EOS = "<|endoftext|>"
+UNKNOWN = "<|unknown|>"
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 # How well-known tokenizers call what stands for a masked token, and the end of a document, in the
 # order they are looked for.
@@ -119,7 +128,8 @@ def build(word: object, makings: Makings) -> Encoder:
 @build.register
 def build_bytes(word: ByteTokenizer, makings: Makings) -> Encoder:
     """One token a byte: ids 0 to 255 are the bytes' values, 256 ends a document."""
-    return Encoder(_byte_level().to_str(), word.size, 256, EOS, plain=True)
+    plain = Encoder(_byte_level().to_str(), word.size, 256, EOS, plain=True)
+    return with_tokens(plain, word.tokens)
 
 
 @build.register
@@ -129,13 +139,52 @@ def build_bpe(word: TrainedBpe, makings: Makings) -> Encoder:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=word.vocab,
+        vocab_size=word.vocab - len(word.tokens),
         special_tokens=[EOS, MASK] if word.mask else [EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(sample_texts(makings.stream, word.sample), trainer)
-    return Encoder(tokenizer.to_str(), word.vocab, tokenizer.get_vocab()[EOS], EOS)
+    trained = Encoder(tokenizer.to_str(), word.vocab, tokenizer.get_vocab()[EOS], EOS)
+    return with_tokens(trained, word.tokens)
+
+
+@build.register
+def build_characters(word: TrainedCharacters, makings: Makings) -> Encoder:
+    """A token a character; a character without one is unknown, and decodes to that token's name."""
+    counts: Counter[str] = Counter()
+    for text in sample_texts(makings.stream, word.sample):
+        counts.update(text)
+    ordered = sorted(counts, key=lambda sign: (-counts[sign], sign))
+    known = [EOS, UNKNOWN, *ordered[: word.vocab - 2 - len(word.tokens)]]
+    vocabulary = {sign: number for number, sign in enumerate(known)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([EOS, UNKNOWN])
+    return with_tokens(Encoder(tokenizer.to_str(), word.vocab, 0, EOS), word.tokens)
+
+
+def with_tokens(encoder: Encoder, tokens: Sequence[str]) -> Encoder:
+    """The tokenizer with signs that are one token each; those that it has already stay as they are.
+
+    Raises:
+        RunError: the models' vocabulary has no room for them.
+    """
+    tokenizer = Tokenizer.from_str(encoder.text)
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    new = [sign for sign in tokens if sign not in known]
+    if not new:
+        return encoder
+    largest = max(known.values()) + len(new)
+    if largest >= encoder.vocab:
+        raise RunError(
+            f"{len(new)} tokens such as {new[0]!r} are to be added to a tokenizer of "
+            f"{max(known.values()) + 1} entries, and the models' vocabulary has {encoder.vocab}",
+            f"Make a vocabulary of {largest + 1} or more, or take a tokenizer that has them.",
+        )
+    tokenizer.add_tokens([AddedToken(sign, normalized=False) for sign in new])
+    return replace(encoder, text=tokenizer.to_str(), plain=False)
 
 
 @build.register
@@ -162,7 +211,7 @@ def read_tokenizer(word: TokenizerFile, makings: Makings) -> Encoder:
             f"{word.file} has ids up to {largest}, but 'vocab' is {word.vocab}",
             f"Set the tokenizer's 'vocab' to {largest + 1} or more.",
         )
-    return Encoder(tokenizer.to_str(), word.vocab, known[end], end)
+    return with_tokens(Encoder(tokenizer.to_str(), word.vocab, known[end], end), word.tokens)
 
 
 @build.register
@@ -171,11 +220,12 @@ def take_over(word: TokenizerFrom, makings: Makings) -> Encoder:
     if makings.prepared is None:
         raise AssertionError("the step has no tokens to take the tokenizer from")
     if makings.vocab is not None:
-        return _of_model(makings.prepared, makings.vocab)
+        return with_tokens(_of_model(makings.prepared, makings.vocab), word.tokens)
     index = read_index(makings.prepared, str(makings.prepared))
     text = (makings.prepared / FILE).read_text(encoding="utf-8").rstrip("\n")
     name = Tokenizer.from_str(text).id_to_token(index.eos) or EOS
-    return Encoder(text, index.vocab, index.eos, name, text == _byte_level().to_str())
+    taken = Encoder(text, index.vocab, index.eos, name, text == _byte_level().to_str())
+    return with_tokens(taken, word.tokens)
 
 
 def _of_model(folder: Path, vocab: int) -> Encoder:

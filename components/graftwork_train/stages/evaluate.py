@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from tokenizers import Tokenizer
 
 from graftwork.errors import RunError
 from graftwork.spec.stages import Evaluate
+from graftwork_train.answers import Answered, exact_match
+from graftwork_train.data.documents import Document
 from graftwork_train.data.shards import TokenShards
+from graftwork_train.data.stream import Stream, sources_of
+from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.generation import generate
 from graftwork_train.job import SUMMARY, Job, Outcome
 from graftwork_train.loop.held_out import HeldOut, held_out_loss, losses_of
@@ -21,6 +26,7 @@ from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.stages.base import perform
 from graftwork_train.state import State
+from graftwork_train.thinking import Measured, measure
 from graftwork_train.upcycling import similarity
 
 # exp of more than this is no fp64 number; no model that learned anything comes near.
@@ -55,12 +61,16 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     job.progress(total, total, "sequences", loss=measured.loss)
     _refuse_divergence(measured)
     samples = _samples(body, model, shards, job.step.seed)
-    _write_summary(job.out, measured, samples)
+    answered = _answered(body, model, shards, job)
+    thought = _thought(body, model, shards, job)
+    _write_summary(job.out, measured, samples, _tables(body, answered, thought))
     likeness = {}
     if model.architecture.experts:
         state = State.open(job.artifact("from").path, own=True)
         likeness["expert_similarity"] = similarity(state, model.architecture)
-    return Outcome(metrics={**_metrics(measured, model), **likeness})
+    asked = {} if answered is None else {"exact_match": answered.share}
+    asked |= {} if thought is None else {"bound": thought.each}
+    return Outcome(metrics={**_metrics(measured, model), **likeness, **asked})
 
 
 def _device(job: Job) -> torch.device:
@@ -114,7 +124,46 @@ def _samples(
     return samples
 
 
-def _write_summary(out: Path, measured: HeldOut, samples: list[dict[str, str]]) -> None:
+def _answered(body: Evaluate, model: Decoder, shards: TokenShards, job: Job) -> Answered | None:
+    """The model's answers to the stage's questions, if it has any."""
+    if body.exact_match is None:
+        return None
+    sources = sources_of(job, body.exact_match.from_, several=False, field="exact_match.from")
+    with Stream(sources, job.step.storage) as stream:
+        texts = _documents(stream)
+        return exact_match(body.exact_match, model, load_encoder(shards.folder), texts)
+
+
+def _thought(body: Evaluate, model: Decoder, shards: TokenShards, job: Job) -> Measured | None:
+    """How likely pieces of documents are with latents before them, if that is asked."""
+    if body.latents is None:
+        return None
+    sources = sources_of(job, body.latents.from_, several=False, field="latents.from")
+    with Stream(sources, job.step.storage) as stream:
+        encoder = load_encoder(shards.folder)
+        return measure(body.latents, model, encoder, _documents(stream), job.step.seed)
+
+
+def _tables(
+    body: Evaluate, answered: Answered | None, thought: Measured | None
+) -> list[dict[str, Any]]:
+    found = [] if answered is None else [answered.table()]
+    if thought is not None and body.latents is not None:
+        found.append(thought.table(body.latents.samples))
+    return found
+
+
+def _documents(stream: Stream) -> Iterator[Document]:
+    for batch in stream.batches("asking"):
+        yield from batch.documents
+
+
+def _write_summary(
+    out: Path,
+    measured: HeldOut,
+    samples: list[dict[str, str]],
+    further: list[dict[str, Any]],
+) -> None:
     rows: list[list[Any]] = [
         [domain, loss, math.exp(loss)] for domain, loss in measured.domains.items()
     ]
@@ -124,7 +173,7 @@ def _write_summary(out: Path, measured: HeldOut, samples: list[dict[str, str]]) 
         "columns": ["domain", "loss, nats per token", "perplexity"],
         "rows": rows,
     }
-    summary = {"tables": [table], "samples": samples}
+    summary = {"tables": [table, *further], "samples": samples}
     text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
     (out / SUMMARY).write_text(text + "\n", encoding="utf-8")
 

@@ -25,6 +25,7 @@ from graftwork_train.synthesis._asking import Clerk, Limits
 from graftwork_train.synthesis._text import tokens
 from graftwork_train.synthesis.base import Desk, synthesize
 from graftwork_train.synthesis.writers.base import Office, hire
+from graftwork_train.synthesis.writers.model import thinker
 
 _AT_ONCE = 256
 _EXAMPLES = 3
@@ -41,7 +42,13 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
     """
     importlib.import_module(f"graftwork_train.synthesis.{body.method.name}")
     clerk = _clerk(body, job)
-    desk = Desk(job.step.seed, clerk.ask if clerk else _nobody, _writer_name(body))
+    office = _office(job)
+    desk = Desk(
+        job.step.seed,
+        clerk.ask if clerk else _nobody,
+        _writer_name(body),
+        think=lambda: thinker(body.writer, office),
+    )
     sources = sources_of(job, body.from_, several=False)
     written = _Written()
     with Stream(sources, job.step.storage, 1, job) as stream:
@@ -77,6 +84,7 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
             **left,
             **desk.metrics,
         },
+        flops=desk.flops,
         sources=stream.sources if sources else {},
         notes=notes,
     )
@@ -84,25 +92,29 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
 
 def _clerk(body: Synthesize, job: Job) -> Clerk | None:
     """Who has the method's asks answered; None where it asks nothing."""
-    if body.writer is None:
+    if body.writer is None or body.thinks:
         return None
     importlib.import_module(f"graftwork_train.synthesis.writers.{body.writer.name}")
-    pool, known = job.step.pool, identity(body.writer)
+    known = identity(body.writer)
     of_stage = getattr(body.writer, "from_", None) is not None
     if of_stage:
         # Another model under the same stage's name writes something else.
         known["from"] = job.step.one("writer.from").fingerprint
-    office = Office(
+    scribe = hire(body.writer, _office(job))
+    answers = Answers(
+        job.step.storage.root, {"writer": known, "seed": job.step.seed}, job.step.storage
+    )
+    return Clerk(scribe, answers, Limits(body.failed_limit, body.nonsense_limit))
+
+
+def _office(job: Job) -> Office:
+    pool = job.step.pool
+    return Office(
         seed=job.step.seed,
         cores=pool.cpus_per_worker,
         gpu=pool.gpus_per_worker > 0,
         model=lambda: job.artifact("writer.from").path,
     )
-    scribe = hire(body.writer, office)
-    answers = Answers(
-        job.step.storage.root, {"writer": known, "seed": job.step.seed}, job.step.storage
-    )
-    return Clerk(scribe, answers, Limits(body.failed_limit, body.nonsense_limit))
 
 
 def _nobody(asks: object) -> Any:  # noqa: ANN401 - never called

@@ -56,6 +56,12 @@ PROMPTS: dict[str, str] = {
         "The text below breaks off. Write what comes next, in its manner and its tone, and repeat "
         "nothing of it.\n\nText:\n{text}"
     ),
+    "latent": (
+        "A passage stands below, with what came before it. Write down what its author must have "
+        "known and thought to get from the one to the other: facts that go unsaid, the reason for "
+        "each claim, every step of a calculation, one after the other. Do not repeat the passage, "
+        "and do not speak of it.\n\nBefore:\n{text}"
+    ),
     "rewrite": (
         "Take the text below for a first draft that somebody handed in. Find out which task it was "
         "meant to fulfil, and fulfil it better than the draft: keep what is right, mend what is "

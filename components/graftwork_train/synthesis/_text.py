@@ -21,6 +21,11 @@ def sentences(text: str) -> list[str]:
     return [part for part in found if part]
 
 
+def sentence_ends(text: str) -> list[int]:
+    """Where sentences end, the white space after them included; the last one's end is left out."""
+    return [found.end() for found in _SENTENCE.finditer(text)]
+
+
 def chunks(text: str, most: int) -> Iterator[str]:
     """Pieces of at most `most` words and signs, cut between paragraphs, else sentences, else words.
 

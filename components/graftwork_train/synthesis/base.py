@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from graftwork.spec.synthesis import Synthesis
 from graftwork_train.data.documents import Batch, Document
+from graftwork_train.synthesis._thinking import Thinker
 
 __all__ = ["Answer", "Ask", "Desk", "Document", "Documents", "synthesize"]
 
@@ -65,6 +66,10 @@ class Answer(NamedTuple):
 Asking = Callable[[Iterable[Ask]], Iterator[tuple[Ask, Answer]]]
 
 
+def _nobody() -> Thinker:
+    raise AssertionError("a method wants a model that thinks, and its word does not say so")
+
+
 @dataclass(slots=True)
 class Desk:
     """Where a method has things written, and where it reports.
@@ -73,19 +78,23 @@ class Desk:
         seed: Seed of what is left to chance.
         ask: Has asks answered, in their order; several are under way at once.
         writer: Name of the writer, for provenance.
+        think: Gives the model that writes, for methods that sample and weigh by themselves.
         counts: By reason, what was left out.
         metrics: Scalars for the record.
         tables: Tables for the report.
         notes: Sentences for the report and the log.
+        flops: Of what a model did that the method used by itself.
     """
 
     seed: int
     ask: Asking
     writer: str = ""
+    think: Callable[[], Thinker] = _nobody
     counts: Counter[str] = field(default_factory=Counter)
     metrics: dict[str, float] = field(default_factory=dict)
     tables: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    flops: float = 0.0
 
 
 @singledispatch

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graftwork.spec.data import StdlibCorpus
+from graftwork.spec.latents import Bolt
 from graftwork.spec.synthesis import Demand, Synthesize
 from graftwork.spec.workflow import Workflow
 from graftwork.spec.writers import Endpoint
@@ -50,9 +51,10 @@ def bill(workflow: Workflow, body: Synthesize) -> Bill | None:
         body: A stage with a writer.
     """
     text = source_bytes(workflow, body)
-    if text is None or body.writer is None:
+    method = body.method
+    if text is None or body.writer is None or not isinstance(method, Demand | Bolt):
         return None
-    read, method = text / BYTES_PER_TOKEN, body.method
+    read = text / BYTES_PER_TOKEN
     requests = int(-(-read // method.chunk) * method.asked()) or 1
     asked = int(read * method.asked()) + requests * PROMPT_TOKENS
     written = int(read * method.asked())
@@ -95,7 +97,7 @@ def _bytes(workflow: Workflow, name: str) -> int | None:
 
 def described(workflow: Workflow, body: Synthesize) -> str | None:
     """The estimate in a sentence; None for a stage without a writer."""
-    if body.writer is None or not isinstance(body.method, Demand):
+    if body.writer is None or body.thinks or not isinstance(body.method, Demand | Bolt):
         return None
     found = bill(workflow, body)
     if found is None:

@@ -2,7 +2,8 @@
 
 The expansion goes backwards from the stages that nothing reads. Such a stage runs for the
 workflow's own seed; a `compare` asks for its arms once a seed; every other stage asks for what
-it reads at its own seed. A stage into which no chance enters runs once, whoever asks.
+it reads at its own seed. A stage into which no chance enters runs once, whoever asks;
+unless it is made of what a model of the workflow wrote, which was trained by one seed or another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from graftwork.errors import Problem, SpecError, Where
 from graftwork.spec.base import NAME_LENGTH
 from graftwork.spec.graph import Edge, edges, sort
 from graftwork.spec.stages import Compare, StageBody
+from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
 
 UNSEEDED = 0
@@ -51,7 +53,7 @@ class Graph:
 
     def name(self, node: Node) -> str:
         """The node's name: the stage's own, or `<stage>-s<seed>` for a further seed."""
-        if node.seed == self.workflow.seed or not self.body(node).seeded:
+        if node.seed == self.workflow.seed or node.stage not in self.varied:
             return node.stage
         return f"{node.stage}-s{node.seed}"
 
@@ -63,6 +65,11 @@ class Graph:
         return tuple(dict.fromkeys(nodes))
 
     @cached_property
+    def varied(self) -> frozenset[str]:
+        """The stages that run once a seed."""
+        return varied_stages(self.workflow)
+
+    @cached_property
     def lineage(self) -> dict[Node, frozenset[Node]]:
         """By node, itself and every node that its artifact is made from."""
         found: dict[Node, frozenset[Node]] = {}
@@ -70,6 +77,26 @@ class Graph:
             sources = (found[source] for _, source in self.inputs[node])
             found[node] = frozenset({node}).union(*sources)
         return found
+
+
+def varied_stages(workflow: Workflow) -> frozenset[str]:
+    """The stages into which chance enters, or what a model of the workflow wrote by chance."""
+    found = {name for name, stage in workflow.stages.items() if stage.body.seeded}
+    needs = edges(workflow)
+    written = {
+        name for name, stage in workflow.stages.items()
+        if isinstance(stage.body, Synthesize) and getattr(stage.body.writer, "from_", None)
+    }  # fmt: skip
+    grown = True
+    while grown:
+        further = {
+            name for name, stage in workflow.stages.items()
+            if name not in written and stage.body.product in ("documents", "tokens")
+            and any(edge.reason == "input" and edge.target in written for edge in needs[name])
+        }  # fmt: skip
+        written |= further
+        grown = bool(further)
+    return frozenset(found | written)
 
 
 def seeds_of(compare: Compare, workflow: Workflow) -> tuple[int, ...]:
@@ -123,6 +150,7 @@ class _Stages:
                 for circle in circles
             )
         self.place = {name: index for index, name in enumerate(order)}
+        self.varied = varied_stages(workflow)
 
     def _between_stages(self, found: list[Edge]) -> list[Edge]:
         return [edge for edge in found if edge.target in self.workflow.stages]
@@ -160,14 +188,14 @@ class _Stages:
         return tuple(sorted(nodes, key=lambda n: (self.place[n.stage], n.seed != own, n.seed)))
 
     def _at(self, stage: str, seed: int) -> Node:
-        return Node(stage, seed if self.workflow.stages[stage].body.seeded else UNSEEDED)
+        return Node(stage, seed if stage in self.varied else UNSEEDED)
 
     def _asked(self, node: Node) -> tuple[int, ...]:
         """The seeds at which a node asks for what it reads."""
         body = self.workflow.stages[node.stage].body
         if isinstance(body, Compare):
             return seeds_of(body, self.workflow)
-        return (node.seed if body.seeded else self.workflow.seed,)
+        return (node.seed if node.stage in self.varied else self.workflow.seed,)
 
 
 def _check_names(graph: Graph) -> None:

@@ -18,7 +18,7 @@ from graftwork.plan.timing import (
 )
 from graftwork.spec.graph import source_of
 from graftwork.spec.growth import GStack
-from graftwork.spec.stages import Grow, Training
+from graftwork.spec.stages import Continue, Grow, Training
 from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
 from graftwork.units import format_bytes, format_number
@@ -34,6 +34,7 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
             notes.extend(_timing(workflow, planned, first))
             notes.extend(_saving(workflow, planned))
             notes.extend(_writing(workflow, planned))
+            notes.extend(_iterating(workflow, planned))
     return notes
 
 
@@ -61,6 +62,23 @@ def _writing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
     text = described(workflow, body) if isinstance(body, Synthesize) else None
     if text is not None:
         yield Note(planned.step.name, "note", text)
+
+
+def _iterating(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
+    """An M-step that goes on from the model that sampled, where BoLT begins at the base again."""
+    body = planned.step.spec.body
+    if not isinstance(body, Continue):
+        return
+    for source in getattr(workflow.stages[body.data].body, "from_", ()):
+        made = workflow.stages[source].body if source in workflow.stages else None
+        if isinstance(made, Synthesize) and made.thinks:
+            writer = getattr(made.writer, "from_", None)
+            if writer == body.from_:
+                text = (
+                    f"this goes on from {writer!r}, which sampled the latents of {source!r}; BoLT "
+                    f"trains the base model on them, anew in each iteration: name that in 'from'"
+                )
+                yield Note(planned.step.name, "warning", text)
 
 
 def _saving(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:

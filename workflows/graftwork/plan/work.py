@@ -21,9 +21,11 @@ from graftwork.spec.graph import (
     vocabulary,
 )
 from graftwork.spec.growth import GLearn
+from graftwork.spec.latents import Bolt
 from graftwork.spec.model import Architecture
 from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.stages import Continue, Grow, Prepare, Sparsify, StageBody, Training
+from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
 from graftwork.step import StepWork
 from graftwork.units import format_number
@@ -119,7 +121,7 @@ def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
     for name in topological_order(workflow):
         body = workflow.stages[name].body
         if not isinstance(body, Training):
-            found[name] = _lesson(workflow, body, made.get(name))
+            found[name] = _thoughts(body, made) or _lesson(workflow, body, made.get(name))
             continue
         try:
             source = source_of(body)
@@ -136,6 +138,18 @@ def resolve(workflow: Workflow, made: dict[str, Model]) -> dict[str, Work]:
     if problems:
         raise SpecError(problems)
     return found
+
+
+def _thoughts(body: StageBody, made: dict[str, Model]) -> Work | None:
+    """What it costs to sample latents and weigh them: passes forward, a third of training's."""
+    if not isinstance(body, Synthesize) or not isinstance(body.method, Bolt):
+        return None
+    budget, writer = body.method.budget, getattr(body.writer, "from_", None)
+    if budget is None or writer is None:
+        return None
+    model = made[writer]
+    each = model.architecture.flops_per_token(model.vocab, model.context) / 3
+    return Work(None, 0, budget.amount * each)
 
 
 def _lesson(workflow: Workflow, body: StageBody, model: Model | None) -> Work:

@@ -213,7 +213,9 @@ def identity(part: BaseModel) -> dict[str, Any]:
         if any(isinstance(item, _Execution) for item in field.metadata):
             continue
         value = getattr(part, field_name)
-        if value == field.default and any(isinstance(item, _Later) for item in field.metadata):
+        if value == field.get_default(call_default_factory=True) and any(
+            isinstance(item, _Later) for item in field.metadata
+        ):
             continue
         kept[field.alias or field_name] = _plain(part, field_name, value)
     revision = getattr(type(part), "revision", None)

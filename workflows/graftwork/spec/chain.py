@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
+from graftwork.spec.asked import asking_problems
 from graftwork.spec.asking import objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
+from graftwork.spec.data import (
+    ByteTokenizer,
+    TokenizerFile,
+    TokenizerFrom,
+    TrainedBpe,
+    TrainedCharacters,
+)
 from graftwork.spec.division import parallel_problems
 from graftwork.spec.family import check_expressible
 from graftwork.spec.fitting import model_problems
@@ -100,6 +107,7 @@ class _Chain:
             yield from self._grown(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
+        yield from asking_problems(self.workflow, body)
         self._note_context(name, body)
 
     def _body(self, name: str) -> StageBody:
@@ -330,7 +338,7 @@ class _Chain:
             set(stages[0].from_) == set(stages[1].from_)
             and stages[0].held_out == stages[1].held_out
         )
-        if isinstance(tokenizers[0], TrainedBpe) and not trained_alike:
+        if isinstance(tokenizers[0], TrainedBpe | TrainedCharacters) and not trained_alike:
             return f"{one!r} and {other!r} train their tokenizers on different text; {remedy}"
         return None
 
@@ -391,7 +399,11 @@ def _leaves_moments(body: StageBody) -> bool:
     return grown or isinstance(body, Training)
 
 
-def _words(tokenizer: ByteTokenizer | TrainedBpe | TokenizerFile | TokenizerFrom) -> str:
+def _words(
+    tokenizer: ByteTokenizer | TrainedBpe | TrainedCharacters | TokenizerFile | TokenizerFrom,
+) -> str:
+    if isinstance(tokenizer, TrainedCharacters):
+        return f"a tokenizer of characters with {tokenizer.vocab} entries"
     if isinstance(tokenizer, TrainedBpe):
         return f"a BPE tokenizer of {tokenizer.vocab} entries"
     if isinstance(tokenizer, TokenizerFile):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from graftwork.spec.base import EXECUTION, LATER, Strict, TokenizerRef
+from graftwork.spec.base import AS_TUPLE, EXECUTION, LATER, Strict, TokenizerRef
 from graftwork.units import Bytes, Share
 
 Domain = Literal["prose", "code", "tests"]
@@ -103,7 +103,28 @@ Corpus = Annotated[
 ]
 
 
-class TrainedBpe(Strict):
+def _check_tokens(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse signs that are empty, or there twice.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    if not all(tokens) or len(set(tokens)) < len(tokens):
+        raise ValueError("a sign is empty, or named twice; write for example ['<|latent|>']")
+    return tokens
+
+
+class _Tokenizer(Strict):
+    """What all tokenizers share."""
+
+    tokens: Annotated[
+        tuple[str, ...], AS_TUPLE, LATER, AfterValidator(_check_tokens), Field(max_length=256)
+    ] = ()
+    """Signs that are one token each wherever they stand in a text, such as those that `bolt`
+    writes; one that the tokenizer knows already is not added again."""
+
+
+class TrainedBpe(_Tokenizer):
     """Byte-level BPE, trained on the stage's own documents."""
 
     train: Literal["bpe"]
@@ -120,7 +141,32 @@ class TrainedBpe(Strict):
         return self.vocab
 
 
-class ByteTokenizer(Strict):
+class TrainedCharacters(_Tokenizer):
+    """One token a character: those of the stage's own documents, the most frequent first."""
+
+    train: Literal["characters"]
+    vocab: int = Field(default=128, ge=3, le=1_000_000)
+    """Entries of the vocabulary: the end of a document, unknown characters, the `tokens`, and as
+    many characters as there is room for."""
+    sample: Bytes = 50_000_000
+    """Text to take characters from at most, taken evenly from the domains."""
+
+    @property
+    def size(self) -> int:
+        """Entries of the models' vocabulary."""
+        return self.vocab
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.vocab < 3 + len(self.tokens):
+            raise ValueError(
+                f"a vocabulary of {self.vocab} has no room for characters beside {len(self.tokens)}"
+                f" signs and 2 tokens of its own; raise 'vocab'"
+            )
+        return self
+
+
+class ByteTokenizer(_Tokenizer):
     """One token a byte, and one for the end of a document."""
 
     name: Literal["bytes"]
@@ -131,7 +177,7 @@ class ByteTokenizer(Strict):
         return 320
 
 
-class TokenizerFile(Strict):
+class TokenizerFile(_Tokenizer):
     """A `tokenizer.json` of the Hugging Face tokenizers library."""
 
     file: str = Field(min_length=1)
@@ -145,7 +191,7 @@ class TokenizerFile(Strict):
         return self.vocab
 
 
-class TokenizerFrom(Strict):
+class TokenizerFrom(_Tokenizer):
     """The tokenizer of another prepare stage, or of a model, which then can read these tokens."""
 
     from_: TokenizerRef = Field(alias="from")
@@ -157,7 +203,8 @@ def _tokenizer_tag(value: Any) -> str:  # noqa: ANN401 - raw input of any type
         return "bytes"
     has = value.__contains__ if isinstance(value, dict) else lambda key: hasattr(value, key)
     if has("train"):
-        return "bpe"
+        train = value["train"] if isinstance(value, dict) else value.train
+        return "characters" if train == "characters" else "bpe"
     if has("from") or has("from_"):
         return "from"
     return "file" if has("file") else "bytes"
@@ -174,6 +221,7 @@ Tokenizer = Annotated[
         Tag("bytes"),
     ]
     | Annotated[TrainedBpe, Tag("bpe")]
+    | Annotated[TrainedCharacters, Tag("characters")]
     | Annotated[TokenizerFile, Tag("file")]
     | Annotated[TokenizerFrom, Tag("from")],
     Discriminator(_tokenizer_tag),

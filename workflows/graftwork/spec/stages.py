@@ -26,6 +26,7 @@ from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.formats import Format
 from graftwork.spec.growth import Growth
+from graftwork.spec.latents import Latents
 from graftwork.spec.merging import Merging, check_models
 from graftwork.spec.mixture import Mixture
 from graftwork.spec.model import Architecture
@@ -33,6 +34,7 @@ from graftwork.spec.optimizer import AdamW, Optimizer
 from graftwork.spec.parallel import Parallel
 from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.profile import Profile
+from graftwork.spec.questions import ExactMatch
 from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.regime import Regime
 from graftwork.spec.schedule import Cosine, Schedule
@@ -102,8 +104,9 @@ class Prepare(StageBody):
     from_: Sources = Field(alias="from")
     """Corpora or documents."""
     tokenizer: Tokenizer = ByteTokenizer(name="bytes")
-    """`bytes`, `{train: bpe, vocab: 32768}`, `{file: tokenizer.json, vocab: 32768}`, or
-    `{from: STAGE}` for the tokenizer of another prepare stage."""
+    """`bytes`, `{train: bpe, vocab: 32768}`, `{train: characters}`,
+    `{file: tokenizer.json, vocab: 32768}`, or `{from: STAGE}` for the tokenizer of another prepare
+    stage."""
     context: int = Field(ge=16, le=1_048_576)
     """Tokens in a sequence."""
     packing: Literal["concatenate", "best_fit"] = "concatenate"
@@ -334,6 +337,12 @@ class Evaluate(StageBody):
     """Tokens to generate for each prompt."""
     temperature: float = Field(default=0.8, ge=0, le=10)
     """Randomness of the samples; 0 takes the likeliest token."""
+    exact_match: Annotated[ExactMatch | None, LATER] = None
+    """Questions whose answers must be right to the letter, for the metric `exact_match`:
+    `{from: exam, after: "="}`. Default: none."""
+    latents: Annotated[Latents | None, LATER] = None
+    """Documents whose pieces are measured with latents before them, for the metric `bound`:
+    `{from: exam, samples: 8}`, or without, `{from: exam, samples: 0}`. Default: none."""
 
 
 class Compare(StageBody):

@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from graftwork.spec.arithmetic import Arithmetic
 from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper, Product
 from graftwork.spec.body import StageBody, one_or_more
-from graftwork.spec.writers import Limit, Writer
+from graftwork.spec.latents import Bolt
+from graftwork.spec.writers import Limit, LocalModel, Writer
 from graftwork.units import Bytes, Share
 
 Style = Literal["easy", "medium", "hard", "qa"]
@@ -155,7 +157,7 @@ def check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} is 0%, which writes nothing new; write for example 50%")
 
 
-Synthesis = Annotated[Wrap | BeyondWeb | Rewire, Field(discriminator="name")]
+Synthesis = Annotated[Wrap | BeyondWeb | Rewire | Arithmetic | Bolt, Field(discriminator="name")]
 
 
 class Synthesize(StageBody):
@@ -198,4 +200,19 @@ class Synthesize(StageBody):
             )
         if not self.method.writes and self.writer is not None:
             raise ValueError(f"{name} needs no writer; leave 'writer' out")
+        if self.thinks and getattr(self.writer, "temperature", 1.0) == 0:
+            raise ValueError(
+                "latents are drawn, and at a temperature of 0 there is nothing to draw; write "
+                "'temperature: 1' in 'writer', as the paper does"
+            )
+        if self.thinks and (not isinstance(self.writer, LocalModel) or self.writer.from_ is None):
+            raise ValueError(
+                "latents are sampled and weighed by a model of this workflow; write "
+                "'writer: {name: model, from: STAGE}', or 'latents: written' to have them written"
+            )
         return self
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the method samples and weighs by a model itself, and asks nobody."""
+        return isinstance(self.method, Bolt) and not self.method.asks

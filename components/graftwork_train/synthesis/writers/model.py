@@ -17,6 +17,7 @@ from graftwork.spec.writers import LocalModel
 from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.generation import generate
 from graftwork_train.nn import load_model
+from graftwork_train.synthesis._thinking import Thinker
 from graftwork_train.synthesis.base import Answer, Ask
 from graftwork_train.synthesis.writers.base import Office, Scribe, Useful, hire
 
@@ -94,6 +95,21 @@ def hire_model(word: LocalModel, office: Office) -> Scribe:
             "Name a folder with a model and its tokenizer in Hugging Face's format.",
         )
     return ModelScribe(word, folder, office)
+
+
+def thinker(word: object, office: Office) -> Thinker:
+    """The model of a word, for a method that samples and weighs by itself.
+
+    Raises:
+        RunError: its tokenizer does not know the signs of latents.
+    """
+    if not isinstance(word, LocalModel):
+        raise AssertionError("the word of the method asks for a model")
+    torch.set_num_threads(office.cores)
+    folder = office.model()
+    gpu = office.gpu and torch.cuda.is_available()
+    model = load_model(folder).to("cuda" if gpu else "cpu").eval()
+    return Thinker(model, load_encoder(folder), word.temperature, word.max_tokens)
 
 
 def _template(folder: Path) -> Any:  # noqa: ANN401 - a tokenizer of transformers

@@ -98,6 +98,10 @@ def _rewrite(parts: list[str]) -> str:
     return f"[[plan]]\n{plan}\n[[/plan]]\n[[result]]\n{text}\n[[/result]]"
 
 
+def _latent(parts: list[str]) -> str:
+    return f"It goes on about {', '.join(key_words(parts, 5)) or topic(parts[-1])}."
+
+
 STYLES: dict[str, Callable[[list[str]], str]] = {
     "easy": _easy,
     "medium": _medium,
@@ -109,6 +113,7 @@ STYLES: dict[str, Callable[[list[str]], str]] = {
     "lesson": _lesson,
     "continue": _continue,
     "rewrite": _rewrite,
+    "latent": _latent,
 }
 
 
@@ -119,8 +124,10 @@ class RulesScribe:
 
     def answer(self, ask: Ask, useful: Useful) -> Answer:
         """The rewritten text; empty for a text without a word."""
+        steps = ask.origin.metadata.get("steps", "") if ask.style == "latent" else ""
         parts = tidy(ask.text)
-        text = STYLES[ask.style](parts) if parts else ""
+        # Problems that we made ourselves come with their steps: nothing needs to be thought up.
+        text = steps or (STYLES[ask.style](parts) if parts else "")
         return Answer(text, useful(ask, text))
 
     def stop(self) -> None:
