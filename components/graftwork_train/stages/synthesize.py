@@ -25,7 +25,6 @@ from graftwork_train.synthesis._asking import Clerk, Limits
 from graftwork_train.synthesis._text import tokens
 from graftwork_train.synthesis.base import Desk, synthesize
 from graftwork_train.synthesis.writers.base import Office, hire
-from graftwork_train.synthesis.writers.model import thinker
 
 _AT_ONCE = 256
 _EXAMPLES = 3
@@ -42,12 +41,11 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
     """
     importlib.import_module(f"graftwork_train.synthesis.{body.method.name}")
     clerk = _clerk(body, job)
-    office = _office(job)
     desk = Desk(
         job.step.seed,
         clerk.ask if clerk else _nobody,
         _writer_name(body),
-        think=lambda: thinker(body.writer, office),
+        think=lambda: _thinker(body, job),
     )
     sources = sources_of(job, body.from_, several=False)
     written = _Written()
@@ -105,6 +103,12 @@ def _clerk(body: Synthesize, job: Job) -> Clerk | None:
         job.step.storage.root, {"writer": known, "seed": job.step.seed}, job.step.storage
     )
     return Clerk(scribe, answers, Limits(body.failed_limit, body.nonsense_limit))
+
+
+def _thinker(body: Synthesize, job: Job) -> Any:  # noqa: ANN401 - a Thinker, of torch
+    # Only methods that sample by themselves need torch.
+    module = importlib.import_module("graftwork_train.synthesis.writers.model")
+    return module.thinker(body.writer, _office(job))
 
 
 def _office(job: Job) -> Office:

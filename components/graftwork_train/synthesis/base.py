@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from graftwork.spec.synthesis import Synthesis
 from graftwork_train.data.documents import Batch, Document
-from graftwork_train.synthesis._thinking import Thinker
+
+if TYPE_CHECKING:
+    # It needs torch, and most methods do not.
+    from graftwork_train.synthesis._thinking import Thinker
 
 __all__ = ["Answer", "Ask", "Desk", "Document", "Documents", "synthesize"]
 
