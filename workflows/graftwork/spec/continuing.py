@@ -23,6 +23,7 @@ class Continuer(Method):
         replays: Whether the method replays older data itself, so that `replay` would be twice.
         arranges: Whether it says which of the new sequences come when, so that `mixture` cannot.
         alone: Whether it has a loop and an optimizer of its own, on one worker.
+        pairs: Whether it trains on pairs of answers.
     """
 
     contract: ClassVar[Contract | None] = "none"
@@ -30,6 +31,7 @@ class Continuer(Method):
     replays: ClassVar[bool] = False
     arranges: ClassVar[bool] = False
     alone: ClassVar[bool] = False
+    pairs: ClassVar[bool] = False
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -226,6 +228,26 @@ class TopicCurriculum(Continuer):
     high."""
 
 
+class Dpo(Continuer):
+    """Direct preference optimization: chosen answers become likelier than rejected ones."""
+
+    paper: ClassVar[Paper] = Paper(
+        "Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+        "2305.18290",
+        "4",
+    )
+    replays: ClassVar[bool] = True
+    pairs: ClassVar[bool] = True
+    name: Literal["dpo"]
+    beta: float = Field(default=0.1, gt=0)
+    """How near the model stays to the one it begins with: the larger, the nearer."""
+
+    def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
+        """The reference's forward pass comes on top: a third of forward and backward."""
+        return Cost(per_token * 4 / 3)
+
+
 Continuing = Annotated[
-    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum, Field(discriminator="name")
+    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum | Dpo,
+    Field(discriminator="name"),
 ]
