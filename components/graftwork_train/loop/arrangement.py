@@ -1,4 +1,4 @@
-"""Which sequences a training sees: the engine's hook for methods that choose and order data.
+"""What a training sees and is asked: the engine's hook for methods that choose or judge data.
 
 This one leaves everything as the stage's word says. A method overrides what it needs. It is sent
 to every worker, and what it answers is a function of itself and the plan alone: a training that
@@ -7,11 +7,14 @@ is resumed, on any number of workers, reads the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.loop.loader import Loader
+from graftwork_train.loop.objective import Objective
+from graftwork_train.nn import Decoder
 
 if TYPE_CHECKING:
     from graftwork_train.loop.plan import Plan
@@ -40,3 +43,12 @@ class Arrangement:
     def loader(self, plan: Plan, loader: Loader) -> Loader:
         """The data that a training reads, given those that it would read without the method."""
         return loader
+
+    def objective(self, model: Decoder) -> Callable[[Decoder, float, int], Objective]:
+        """What makes the training's objective of a model, the z-loss and the number of workers.
+
+        Args:
+            model: With the weights that the training begins with, whole; not yet trained, even
+                where the training is resumed.
+        """
+        return Objective

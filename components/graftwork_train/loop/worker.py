@@ -126,7 +126,8 @@ class Worker:
         if not Layout.of(plan.word.parallel, place.workers).divided:
             model.to(place.device)
         self.constraint = constrain(self.model, plan.steps)
-        self.network = Network(self.model, plan.word, place)
+        objective = plan.arrangement.objective(self.model)
+        self.network = Network(self.model, plan.word, place, objective)
         self.constraint.divide(self.network)
         self.optimizer = stepper(
             plan.word.optimizer,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from graftwork_train.nn.attention import compute_type
 
@@ -76,6 +77,47 @@ def head_losses(
             hidden_ND, weight_VD, bias_V, labels_N, rows, z_loss, gradients
         )
     return Losses(aim, nats)
+
+
+def token_nats(
+    hidden_BTD: Tensor,
+    weight_VD: Tensor,
+    labels_BT: Tensor,
+    *,
+    bias_V: Tensor | None = None,
+    rows: int | None = None,
+) -> Tensor:
+    """Each token's loss in nats, fp32 (B, T), 0 where there is no label; carries gradients.
+
+    Logits are calculated again for the backward pass, chunk by chunk, so that they are never held
+    all at once either.
+
+    Args:
+        hidden_BTD: States before the head.
+        weight_VD: The head's weight.
+        labels_BT: Ids of the tokens to predict; `IGNORE` where there is none.
+        bias_V: The head's bias, if it has one.
+        rows: Tokens in a chunk. Default: what keeps logits small.
+    """
+    if rows is None:
+        held = CHUNK_LOGITS if hidden_BTD.device.type == "cpu" else CHUNK_LOGITS_GPU
+        rows = max(1, held // weight_VD.shape[0])
+    kept_BT = labels_BT != IGNORE
+    hidden_ND, labels_N = hidden_BTD[kept_BT], labels_BT[kept_BT]
+    parts = [
+        checkpoint(_chunk_nats, hidden_nD, weight_VD, bias_V, labels_n, use_reentrant=False)
+        for hidden_nD, labels_n in zip(hidden_ND.split(rows), labels_N.split(rows), strict=True)
+    ]
+    nats_N = torch.cat(parts)
+    return nats_N.new_zeros(labels_BT.shape).masked_scatter(kept_BT, nats_N)
+
+
+def _chunk_nats(
+    hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_n: Tensor
+) -> Tensor:
+    return F.cross_entropy(
+        F.linear(hidden_nD, weight_VD, bias_V).float(), labels_n, reduction="none"
+    )
 
 
 @dataclass(slots=True)

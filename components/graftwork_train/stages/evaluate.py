@@ -22,6 +22,7 @@ from graftwork_train.generation import generate
 from graftwork_train.job import SUMMARY, Job, Outcome
 from graftwork_train.loop.held_out import HeldOut, held_out_loss, losses_of
 from graftwork_train.loop.plan import CPU_TOKENS
+from graftwork_train.loop.preference import preferred
 from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.stages.base import perform
@@ -70,7 +71,8 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         likeness["expert_similarity"] = similarity(state, model.architecture)
     asked = {} if answered is None else {"exact_match": answered.share}
     asked |= {} if thought is None else {"bound": thought.each}
-    return Outcome(metrics={**_metrics(measured, model), **likeness, **asked})
+    pairs = _preferences(body, model, shards)
+    return Outcome(metrics={**_metrics(measured, model), **likeness, **asked, **pairs})
 
 
 def _device(job: Job) -> torch.device:
@@ -90,6 +92,16 @@ def _check(model: Decoder, shards: TokenShards) -> None:
             f"sequences have {shards.context} tokens, the model was made for {model.context}",
             f"Prepare the data with a context of at most {model.context}.",
         )
+
+
+def _preferences(body: Evaluate, model: Decoder, shards: TokenShards) -> dict[str, float]:
+    """How often, and by how much, chosen answers are likelier; nothing without pairs."""
+    judged = None
+    if shards.labels == "pairs":
+        judged = preferred(model, shards, sequences=body.sequences)
+    if judged is None:
+        return {}
+    return {"preference_accuracy": judged.accuracy, "preference_margin": judged.margin}
 
 
 def _refuse_divergence(measured: HeldOut) -> None:

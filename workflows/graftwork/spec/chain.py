@@ -22,6 +22,7 @@ from graftwork.spec.data import (
 from graftwork.spec.division import parallel_problems
 from graftwork.spec.family import check_expressible
 from graftwork.spec.fitting import model_problems
+from graftwork.spec.formatted import format_problems
 from graftwork.spec.graph import (
     architecture_of,
     source_of,
@@ -91,6 +92,7 @@ class _Chain:
         if body.product == "model":
             yield from self._architecture(name, body)
         yield from self._tokenizer(body)
+        yield from format_problems(self.workflow, body)
         if isinstance(body, Sparsify | Densify):
             yield from self._sparse(body, source)
         for role, other in _sources(body):

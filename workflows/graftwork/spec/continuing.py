@@ -24,6 +24,7 @@ class Continuer(Method):
         arranges: Whether it says which of the new sequences come when, so that `mixture` cannot.
         alone: Whether it has a loop and an optimizer of its own, on one worker.
         objectives: Names of the objectives that it goes on with.
+        pairs: Whether it trains on pairs of answers.
     """
 
     contract: ClassVar[Contract | None] = "none"
@@ -32,6 +33,7 @@ class Continuer(Method):
     arranges: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     objectives: ClassVar[tuple[str, ...]] = ("causal",)
+    pairs: ClassVar[bool] = False
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -229,6 +231,26 @@ class TopicCurriculum(Continuer):
     high."""
 
 
+class Dpo(Continuer):
+    """Direct preference optimization: chosen answers become likelier than rejected ones."""
+
+    paper: ClassVar[Paper] = Paper(
+        "Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+        "2305.18290",
+        "4",
+    )
+    replays: ClassVar[bool] = True
+    pairs: ClassVar[bool] = True
+    name: Literal["dpo"]
+    beta: float = Field(default=0.1, gt=0)
+    """How near the model stays to the one it begins with: the larger, the nearer."""
+
+    def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
+        """The reference's forward pass comes on top: a third of forward and backward."""
+        return Cost(per_token * 4 / 3)
+
+
 Continuing = Annotated[
-    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum, Field(discriminator="name")
+    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum | Dpo,
+    Field(discriminator="name"),
 ]

@@ -97,8 +97,38 @@ class StdlibCorpus(_Corpus):
     """Which domains to read; `limit` holds for each of them."""
 
 
+class ArithmeticCorpus(_Corpus):
+    """Sums and differences by rules, such as `12 + 7 = 19`, the same on every machine.
+
+    Every document keeps two metadata: its `question`, and a `wrong` answer with a usual mistake.
+    """
+
+    source: Literal["arithmetic"]
+    digits: int = Field(default=2, ge=1, le=3)
+    """Longest numbers."""
+    first: int = Field(default=0, ge=0)
+    """Place of the first problem in the fixed, mixed order of all of them: corpora of other places
+    share no problem."""
+    problems: int = Field(ge=1)
+    """How many to take; there are 200 of one digit, 20,000 of two and 2,000,000 of three."""
+
+    @property
+    def total(self) -> int:
+        """Problems that there are."""
+        return 2 * 100**self.digits
+
+    @model_validator(mode="after")
+    def _there_are_as_many(self) -> Self:
+        if self.first + self.problems > self.total:
+            raise ValueError(
+                f"there are {self.total:,} problems of {self.digits} digits, and from number "
+                f"{self.first:,} on not {self.problems:,} more; take fewer, or more digits"
+            )
+        return self
+
+
 Corpus = Annotated[
-    TextCorpus | JsonlCorpus | ParquetCorpus | HuggingFaceCorpus | StdlibCorpus,
+    TextCorpus | JsonlCorpus | ParquetCorpus | HuggingFaceCorpus | StdlibCorpus | ArithmeticCorpus,
     Field(discriminator="source"),
 ]
 

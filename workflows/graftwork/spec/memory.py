@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graftwork.spec.model import Architecture
-from graftwork.spec.stages import Training
+from graftwork.spec.stages import Continue, Training
 
 # A weight, its gradient and AdamW's two moments, all in fp32.
 _TRAINED = 16
+# A weight of a model that is only read.
+_HELD = 4
 # A weight that FSDP has gathered, and its gradient before it is divided again.
 _GATHERED = 8
 # Blocks that FSDP has gathered at once: one at work, and the next on its way.
@@ -23,7 +25,7 @@ class Memory:
     """Bytes that a worker needs.
 
     Attributes:
-        fixed: Weights, gradients and moments.
+        fixed: Weights, gradients and moments, and those of a reference.
         each: Activations and logits of one sequence.
     """
 
@@ -39,7 +41,10 @@ def training_memory(
     model: Architecture, vocab: int, context: int, body: Training, workers: int
 ) -> Memory:
     """What one of `workers` needs for a training."""
-    return Memory(_fixed(model, vocab, body, workers), 4 * context * _activations(model, body))
+    fixed = _fixed(model, vocab, body, workers)
+    if isinstance(body, Continue) and body.method is not None and body.method.pairs:
+        fixed += _HELD * model.parameters(vocab)
+    return Memory(fixed, 4 * context * _activations(model, body))
 
 
 def _fixed(model: Architecture, vocab: int, body: Training, workers: int) -> int:

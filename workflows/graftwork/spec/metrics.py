@@ -17,6 +17,9 @@ _TRAINING = (
     "bad_steps/<reason>", "rewinds", "failed_checkpoints", "epochs", "dropout",
 )  # fmt: skip
 
+# Of data with pairs of answers.
+_PREFERENCE = ("preference_accuracy", "preference_margin")
+
 MEASURED: dict[str, tuple[str, ...]] = {
     "select": ("documents", "kept", "kept_share", "bytes", "dropped/<reason>", "broken/<reason>"),
     "synthesize": (
@@ -34,12 +37,13 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "grow": ("parameters", "parameters_before"),
     "upcycle": ("parameters", "parameters_before", "expert_similarity"),
     "continue": (*_TRAINING, "accuracy", "accuracy/<class>", "accuracy_unaligned",
-                 "critical_ratio", "new_share"),
+                 "critical_ratio", "new_share", *_PREFERENCE, "preference_loss",
+                 "reward_accuracy", "reward_margin"),
     "sparsify": (*_TRAINING, "density", "masked_parameters", "average_parameters"),
     "densify": (*_TRAINING, "revived"),
     "merge": ("parameters", "parameters_before", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters",
-                 "expert_similarity", "exact_match", "bound"),
+                 "expert_similarity", "exact_match", "bound", *_PREFERENCE),
     "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>",
                 "law/<fit>"),
 }  # fmt: skip

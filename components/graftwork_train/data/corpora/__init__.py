@@ -1,6 +1,7 @@
 """Where text comes from: one file per source, found by the class of its word."""
 
 from graftwork_train.data.corpora import (
+    arithmetic,
     artifact,
     huggingface,
     jsonl,
@@ -12,6 +13,7 @@ from graftwork_train.data.corpora.base import Part, documents, parts, read
 
 __all__ = [
     "Part",
+    "arithmetic",
     "artifact",
     "documents",
     "huggingface",

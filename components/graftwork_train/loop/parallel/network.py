@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,6 +41,7 @@ class Network:
         model: With all weights; cut in place, and moved to the worker's device.
         word: The stage's parameters.
         place: This worker's.
+        objective: Makes the objective, of the model, the z-loss and the number of workers.
 
     Raises:
         RunError: the worker's device does not do the stage's arithmetic.
@@ -53,7 +54,13 @@ class Network:
             gradient, a mean over the workers that share the batch.
     """
 
-    def __init__(self, model: Decoder, word: Training, place: Place) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        word: Training,
+        place: Place,
+        objective: Callable[[Decoder, float, int], Objective] = Objective,
+    ) -> None:
         self.model, self.layout = model, Layout.of(word.parallel, place.workers)
         self._place, self._word = place, word
         self._mesh = _mesh(self.layout, place.device) if self.layout.divided else None
@@ -67,7 +74,7 @@ class Network:
             recompute(block, word.activation_checkpointing)
             if word.compile:
                 block.compile()
-        self._bare = Objective(model, word.z_loss, place.workers)
+        self._bare = objective(model, word.z_loss, place.workers)
         self.objective = self._wrap()
         self._sources = dict(model.named_parameters())
         self.parameters: dict[str, Tensor] = dict(self._sources)
