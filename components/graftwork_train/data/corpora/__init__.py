@@ -5,6 +5,7 @@ from graftwork_train.data.corpora import (
     huggingface,
     jsonl,
     parquet,
+    reviews,
     stdlib,
     text,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "parquet",
     "parts",
     "read",
+    "reviews",
     "stdlib",
     "text",
 ]
