@@ -30,6 +30,7 @@ from graftwork.spec.base import EXECUTION, Method, Reference
 from graftwork.spec.data import Corpus, Tokenizer
 from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
+from graftwork.spec.objective import Objective
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.placement import Affinity, Head, NodeLabel, Spot, Toleration
 from graftwork.spec.repetition import Repetition
@@ -73,6 +74,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Continuing", "Methods of `continue`.", words(continuing.Continuing)),
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
+    ("Objectives", "`objective` of every stage that trains.", words(Objective)),
     ("Parametrisations", "`parametrisation` of every stage that trains.", words(Parametrisation)),
     ("Repetition", "`repetition` of every stage that trains.", words(Repetition)),
     (

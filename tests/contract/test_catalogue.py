@@ -47,6 +47,7 @@ FAMILIES = {
         "graftwork_train.repetition",
         "regulate",
     ),
+    "objectives": ("graftwork.spec.objective", "Objective", "graftwork_train.objectives", "pose"),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),
 }

@@ -10,7 +10,7 @@ import pytest
 
 FAMILIES = (
     "growth", "upcycling", "sparsity", "merging", "selection", "synthesis", "continuing",
-    "schedules", "optimizers", "parametrisation", "repetition",
+    "schedules", "optimizers", "parametrisation", "repetition", "objectives",
 )  # fmt: skip
 PACKAGE = Path(__file__).resolve().parents[2] / "components/graftwork_train"
 CITATION = re.compile(r"arXiv:\d{4}\.\d{4,5}")

@@ -68,6 +68,20 @@ def test_bpe_has_at_most_the_entries_that_were_asked_for(makings):
     assert len(json.loads(encoder.text)["model"]["vocab"]) == 300
 
 
+def test_bpe_keeps_an_entry_for_masks_if_it_is_to(tmp_path, makings):
+    plain = build(TrainedBpe(train="bpe", vocab=300), makings)
+    encoder = build(TrainedBpe(train="bpe", vocab=300, mask=True), makings)
+    known = json.loads(encoder.text)
+    assert len(known["model"]["vocab"]) == 300
+    assert [token["content"] for token in known["added_tokens"]] == ["<|endoftext|>", "[MASK]"]
+    assert 1 not in encoder.encode(["a [MASK] b"])[0]
+    for name, one in (("plain", plain), ("masking", encoder)):
+        (tmp_path / name).mkdir()
+        one.save(tmp_path / name, 16)
+    assert "mask_token" not in (tmp_path / "plain/tokenizer_config.json").read_text()
+    assert AutoTokenizer.from_pretrained(tmp_path / "masking").mask_token_id == 1
+
+
 @pytest.mark.parametrize("word", [ByteTokenizer(name="bytes"), TrainedBpe(train="bpe", vocab=400)])
 def test_text_that_spells_a_special_token_stays_text(makings, word):
     encoder = build(word, makings)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graftwork.plan import plan
+from graftwork.spec.base import identity
 
 FIXTURE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
@@ -84,6 +85,18 @@ def test_what_makes_the_result_changes_the_stage_and_all_behind_it(build, change
 def test_budgets_of_equal_work_are_one_and_the_same(build):
     tokens = {"small": small(budget=f"{40 * 2048} tokens")}
     assert prints(plan(build(tokens))) == prints(plan(build()))
+
+
+def test_a_key_that_came_later_is_part_of_it_only_where_it_is_used(build):
+    before = prints(plan(build()))
+    written = prints(plan(build({"small": small(objective={"name": "causal"})})))
+    assert written == before
+    step = plan(build())["small"].step
+    assert "objective" not in identity(step.spec.body)
+    used = small(objective={"name": "mlm"}, model={"kind": "encoder"})
+    others = dict.fromkeys(("stacked", "large", "scratch", "verdict"))
+    made = plan(build({"small": used, **others}))["small"].step
+    assert identity(made.spec.body)["objective"]["rate"] == 0.15
 
 
 def test_another_seed_changes_what_is_left_to_chance_and_nothing_else(build):

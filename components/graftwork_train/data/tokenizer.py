@@ -26,7 +26,10 @@ from graftwork_train.data.stream import Stream
 
 EOS = "<|endoftext|>"
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
-# How well-known tokenizers call the end of a document, in the order they are looked for.
+# How well-known tokenizers call what stands for a masked token, and the end of a document, in the
+# order they are looked for.
+MASK = "[MASK]"
+MASKS = (MASK, "<mask>", "<|mask|>")
 _ENDS = (EOS, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[SEP]")
 
 
@@ -78,6 +81,9 @@ class Encoder:
             "model_max_length": context,
             "clean_up_tokenization_spaces": False,
         }
+        mask = next((name for name in MASKS if name in _added(self.text)), None)
+        if mask is not None:
+            config["mask_token"] = mask
         (folder / FILE).write_text(self.text + "\n", encoding="utf-8")
         text = json.dumps(config, indent=1) + "\n"
         (folder / CONFIG).write_text(text, encoding="utf-8")
@@ -124,7 +130,7 @@ def build_bpe(word: TrainedBpe, makings: Makings) -> Encoder:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=word.vocab,
-        special_tokens=[EOS],
+        special_tokens=[EOS, MASK] if word.mask else [EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -203,6 +209,12 @@ def load_encoder(folder: Path) -> Encoder:
             f"The folder needs {FILE}, and {CONFIG} with 'eos_token'.",
         ) from error
     return Encoder(text, max(known.values()) + 1, eos, name, text == _byte_level().to_str())
+
+
+def _added(text: str) -> set[str]:
+    """Names of a tokenizer's special tokens."""
+    found = json.loads(text).get("added_tokens", [])
+    return {token["content"] for token in found if token["special"]}
 
 
 @lru_cache(maxsize=2)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from graftwork_train.data.shards import TokenShards
-from graftwork_train.loop.loader import collate
+from graftwork_train.loop.loader import Pose, next_tokens
 from graftwork_train.loop.step import Place, all_sum, to_device
 from graftwork_train.nn import Decoder
-from graftwork_train.nn.loss import IGNORE, cross_entropy
+from graftwork_train.nn.loss import IGNORE, head_losses
 
 # Sequences of each domain that are read at the end of a training, at most.
 SEQUENCES = 64
@@ -27,9 +28,8 @@ def losses_of(model: Decoder) -> Nats:
     """Those of a model that one worker has as a whole."""
 
     def nats(tokens_BT: Tensor, labels_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
-        return cross_entropy(
-            model(tokens_BT, documents_BT).hidden_BTD, model.lm_head.weight, labels_BT
-        )
+        hidden_BTD, head = model(tokens_BT, documents_BT).hidden_BTD, model.lm_head
+        return head_losses(hidden_BTD, head.weight, labels_BT, bias_V=head.bias).nats
 
     return nats
 
@@ -61,6 +61,7 @@ def held_out_loss(
     sequences: int = SEQUENCES,
     micro: int = 8,
     place: Place | None = None,
+    pose: Pose | None = None,
 ) -> HeldOut | None:
     """Measure the model on held-out sequences, taken evenly from each domain.
 
@@ -71,11 +72,13 @@ def held_out_loss(
         sequences: To read from each domain at most.
         micro: Sequences held at once.
         place: This worker's; workers share the sequences.
+        pose: What is asked; it is given each row's number. Default: the next token.
 
     Returns:
         None where nothing is held out.
     """
     place = place or Place()
+    ask = pose or partial(next_tokens, document_mask=document_mask)
     domains: dict[str, float] = {}
     tokens = 0
     for domain in shards.domains("held_out"):
@@ -87,7 +90,7 @@ def held_out_loss(
                 place.sharer, -(-count // place.sharers) * place.sharers, place.sharers
             )
         ]
-        found = _measure(nats, shards, domain, mine, micro, document_mask, place)
+        found = _measure(nats, shards, domain, mine, micro, ask, place)
         total, predicted = (value / place.tensor for value in all_sum(place, *found))
         if predicted:
             domains[domain] = total / predicted
@@ -113,7 +116,7 @@ def _measure(
     domain: str,
     mine: list[Row],
     micro: int,
-    document_mask: bool,
+    ask: Pose,
     place: Place,
 ) -> tuple[float, float]:
     """Sum of the losses, and how many tokens were predicted."""
@@ -121,7 +124,7 @@ def _measure(
     for start in range(0, len(mine), micro):
         chosen = mine[start : start + micro]
         rows = [shards.read("held_out", domain, row.number) for row in chosen]
-        batch = collate(rows, document_mask=document_mask)
+        batch = ask(rows, [row.number for row in chosen])
         counts_B = torch.tensor([row.counts for row in chosen])
         batch.labels_BT[~counts_B] = IGNORE
         total += nats(*to_device(batch, place.device)).item()

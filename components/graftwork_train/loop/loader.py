@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -182,6 +183,13 @@ class Source:
         return dict(zip(self.streams, lengths, strict=True))
 
 
+Row = tuple[np.ndarray, np.ndarray]
+"""As `TokenShards.read` gives it: tokens (T + 1,) and the document of each."""
+Pose = Callable[[Sequence[Row], Sequence[int]], Batch]
+"""Makes a batch of rows: what the model is given and what it is asked for. Each row comes with a
+number, from which chance draws if there is any: the same row and number give the same."""
+
+
 def _whole(step: int) -> int:
     return 1
 
@@ -197,6 +205,7 @@ class Loader:
         replay: Older data.
         replayed: Sequences of each batch that come from it.
         cut: Into how many pieces a step cuts each sequence.
+        pose: What is asked. Default: the next token, as `document_mask` says.
     """
 
     new: Source
@@ -205,6 +214,7 @@ class Loader:
     replay: Source | None = None
     replayed: int = 0
     cut: Callable[[int], int] = _whole
+    pose: Pose | None = None
 
     def sources(self) -> Iterator[tuple[Source, int]]:
         """Each source, and how many sequences of a batch come from it."""
@@ -251,7 +261,9 @@ class Loader:
             source.shards.read(source.split, *place)
             for source, place in self.mine(step, rank, workers)
         ]
-        return collate(rows, document_mask=self.document_mask).cut(self.cut(step))
+        pose = self.pose or partial(next_tokens, document_mask=self.document_mask)
+        first = step * self.batch + rank * self.batch // workers
+        return pose(rows, range(first, first + len(rows))).cut(self.cut(step))
 
     def ahead(self, places: Iterable[tuple[Source, tuple[str, int]]]) -> int:
         """Begin to fetch what lies behind a URL; how many blocks were fetched but not used."""
@@ -267,7 +279,12 @@ class Loader:
             source.shards.close()
 
 
-def collate(rows: list[tuple[np.ndarray, np.ndarray]], *, document_mask: bool) -> Batch:
+def next_tokens(rows: Sequence[Row], numbers: Sequence[int], *, document_mask: bool) -> Batch:
+    """Of every token the next one is asked for; chance has no part in it."""
+    return collate(rows, document_mask=document_mask)
+
+
+def collate(rows: Sequence[Row], *, document_mask: bool) -> Batch:
     """Rows of T + 1 tokens as inputs and labels.
 
     A label is ignored if it is padding and, with `document_mask`, if it belongs to another

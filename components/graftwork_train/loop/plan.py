@@ -32,6 +32,7 @@ from graftwork_train.loop.arrangement import Arrangement
 from graftwork_train.loop.checks import check_batch, check_elastic, usable_tokens
 from graftwork_train.loop.loader import Loader, Source
 from graftwork_train.loop.parallel.hardware import check_package
+from graftwork_train.objectives import pose
 
 # Micro-batches beyond this many tokens gain nothing on a CPU and lose the cache.
 CPU_TOKENS = 8192
@@ -132,7 +133,7 @@ class Plan:
         """The data, opened.
 
         Raises:
-            RunError: the mixture does not fit the data.
+            RunError: the mixture or the objective does not fit the data.
             CorruptArtifactError: the tokens are not what was written.
         """
         shards = TokenShards.open(self.data)
@@ -140,7 +141,8 @@ class Plan:
         new = Source(shards, self.seed, self.cursor, phases=self.phases())
         older = Source(TokenShards.open(self.replay), self.seed) if self.replay else None
         cut = partial(self.word.schedule.pieces, total=self.steps)
-        loader = Loader(new, self.batch, self.word.document_mask, older, self.replayed, cut)
+        asked = pose(self.word.objective, shards, self.seed, document_mask=self.word.document_mask)
+        loader = Loader(new, self.batch, self.word.document_mask, older, self.replayed, cut, asked)
         return self.arrangement.loader(self, loader)
 
 

@@ -29,6 +29,7 @@ from graftwork_train.loop.stop import StopRequest
 from graftwork_train.loop.telemetry import Telemetry
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors
+from graftwork_train.objectives import HELD_OUT_SEED, pose
 from graftwork_train.parametrisation import stepper
 
 MODEL, OPTIMIZER, CONSTRAINT = "model.", "optimizer.", "constraint."
@@ -136,6 +137,12 @@ class Worker:
         if state is not None:
             self._take_over(state)
         self._shards = self.loader.new.shards
+        self._asked = pose(
+            plan.word.objective,
+            self._shards,
+            HELD_OUT_SEED,
+            document_mask=plan.word.document_mask,
+        )
         saved = self._restore()
         self.step = saved.step if saved else 0
         self.saved = self.step
@@ -305,6 +312,7 @@ class Worker:
             self._shards,
             document_mask=self.plan.word.document_mask,
             place=self.place,
+            pose=self._asked,
         )
         if measured is not None:
             self.telemetry.held_out(measured.loss)

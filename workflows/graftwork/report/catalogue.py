@@ -18,6 +18,7 @@ from graftwork.spec import (
     upcycling,
 )
 from graftwork.spec.base import Method
+from graftwork.spec.objective import Objective
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.repetition import Repetition
 
@@ -41,6 +42,7 @@ def methods() -> dict[str, type[Method]]:
         synthesis.Synthesis,
         schedule.Schedule,
         optimizer.Optimizer,
+        Objective,
         Parametrisation,
         Repetition,
     )

@@ -1,7 +1,9 @@
 """What every word of the language is built from: strict models, papers, references, identity.
 
 A field is part of a stage's *identity* unless it is marked `EXECUTION`: identity is what makes
-the result and is fingerprinted, execution is where and how the stage runs and is not.
+the result and is fingerprinted, execution is where and how the stage runs and is not. A field
+marked `LATER` is part of it only where it is not at its default, so that artifacts from before it
+was added stay what they are.
 """
 
 from __future__ import annotations
@@ -99,6 +101,16 @@ class _Execution:
 EXECUTION = _Execution()
 
 
+class _Later:
+    """Marks a field that the language got later: its default makes what was made without it."""
+
+    def __repr__(self) -> str:
+        return "LATER"
+
+
+LATER = _Later()
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -192,12 +204,17 @@ def _find_reference(metadata: list[Any], annotation: object) -> Reference | None
 
 
 def identity(part: BaseModel) -> dict[str, Any]:
-    """What of `part` makes the result: every field but those marked EXECUTION, as plain data."""
+    """What of `part` makes the result: every field but those marked EXECUTION, as plain data.
+
+    Those marked LATER are left out at their default.
+    """
     kept: dict[str, Any] = {}
     for field_name, field in type(part).model_fields.items():
         if any(isinstance(item, _Execution) for item in field.metadata):
             continue
         value = getattr(part, field_name)
+        if value == field.default and any(isinstance(item, _Later) for item in field.metadata):
+            continue
         kept[field.alias or field_name] = _plain(part, field_name, value)
     revision = getattr(type(part), "revision", None)
     if revision is not None:

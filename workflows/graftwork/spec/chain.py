@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
+from graftwork.spec.asking import objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
 from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
@@ -90,11 +91,7 @@ class _Chain:
         if isinstance(body, Merge):
             yield from self._merged(name, body)
         if isinstance(body, Training):
-            pool = self.workflow.pools.get(body.pool) if body.pool else None
-            yield from parallel_problems(body, self.architectures.get(name), pool)
-            context = self._prepare(body.data).context
-            yield from model_problems(body, self.architectures.get(name), context)
-            yield from work_problems(body, context, pool)
+            yield from self._trained(name, body)
         if isinstance(body, Training | Evaluate) and source is not None:
             yield from self._tokens(name, body.data, source, ("data",))
         if isinstance(body, Continue):
@@ -143,6 +140,18 @@ class _Chain:
             self.contexts[name] = self._prepare(body.data).context
         elif isinstance(body, Pretrained):
             self.contexts[name] = body.context
+
+    def _trained(self, name: str, body: Training) -> Found:
+        """Whether model, data, pool and objective fit one another."""
+        pool = self.workflow.pools.get(body.pool) if body.pool else None
+        architecture = self.architectures.get(name)
+        yield from parallel_problems(body, architecture, pool)
+        context = self._prepare(body.data).context
+        yield from model_problems(body, architecture, context)
+        yield from work_problems(body, context, pool)
+        maker = self._body(tokenizer_stage(self.workflow, body.data))
+        tokenizer = maker.tokenizer if isinstance(maker, Prepare) else None
+        yield from objective_problems(body, architecture, tokenizer)
 
     def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
         """Who needs a sparse model, and which one."""
@@ -224,6 +233,13 @@ class _Chain:
             )
 
     def _grown(self, name: str, body: Grow) -> Found:
+        known = self.architectures.get(body.from_)
+        if isinstance(body.method, GLearn) and known and known.kind == "encoder":
+            yield (
+                ("method",),
+                f"{body.from_!r} is an encoder, and g_learn learns by the next token, which it "
+                f"sees; take another method of growth",
+            )
         if isinstance(body.method, GLearn | Gbnn):
             yield from self._tokens(name, body.method.data, body.from_, ("method", "data"))
         if body.optimizer_state == "reset":

@@ -23,6 +23,7 @@ class Continuer(Method):
         replays: Whether the method replays older data itself, so that `replay` would be twice.
         arranges: Whether it says which of the new sequences come when, so that `mixture` cannot.
         alone: Whether it has a loop and an optimizer of its own, on one worker.
+        objectives: Names of the objectives that it goes on with.
     """
 
     contract: ClassVar[Contract | None] = "none"
@@ -30,6 +31,7 @@ class Continuer(Method):
     replays: ClassVar[bool] = False
     arranges: ClassVar[bool] = False
     alone: ClassVar[bool] = False
+    objectives: ClassVar[tuple[str, ...]] = ("causal",)
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -140,6 +142,7 @@ class Mer(Continuer):
     )
     moments: ClassVar[Moments] = "keep"
     replays: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("causal", "mlm")
     name: Literal["mer"]
     buffer: Annotated[tuple[TokensRef, ...], AS_TUPLE] = ()
     """Tokens of all earlier trainings. Only sequences that the model has read are replayed, each

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from graftwork.spec.base import EXECUTION, Strict, TokenizerRef
+from graftwork.spec.base import EXECUTION, LATER, Strict, TokenizerRef
 from graftwork.units import Bytes, Share
 
 Domain = Literal["prose", "code", "tests"]
@@ -135,6 +135,8 @@ class TrainedBpe(Strict):
     """Entries of the vocabulary, the 256 bytes and the special tokens included."""
     sample: Bytes = 50_000_000
     """Text to train on at most, taken evenly from the domains."""
+    mask: Annotated[bool, LATER] = False
+    """Whether one of the entries is `[MASK]`, which the objective `mlm` needs."""
 
     @property
     def size(self) -> int:

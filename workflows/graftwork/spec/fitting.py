@@ -21,12 +21,6 @@ def model_problems(
             yield ("parametrisation",), message
     if architecture is None or getattr(body, "model", None) is None:
         return
-    if architecture.kind == "encoder":
-        yield (
-            ("model", "kind"),
-            "an encoder sees the tokens that stages train on predicting, so there is nothing for "
-            "it to learn; write 'kind: decoder'",
-        )
     rows = architecture.max_positions
     if rows is not None and rows < context:
         yield (

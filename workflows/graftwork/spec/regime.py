@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from graftwork.spec.base import Strict
+from typing import Annotated
+
+from graftwork.spec.base import LATER, Strict
+from graftwork.spec.objective import Causal, Objective
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.repetition import Repetition
 
@@ -10,6 +13,9 @@ from graftwork.spec.repetition import Repetition
 class Regime(Strict):
     """Keys of a stage that trains."""
 
+    objective: Annotated[Objective, LATER] = Causal(name="causal")
+    """What the model learns to predict: by default the next token; with `{name: mlm}`, which is for
+    encoders, the tokens that were masked."""
     parametrisation: Parametrisation | None = None
     """How initial weights and learning rates follow the width: `{name: mup, base_width: 128}`. A
     stage that trains such a model on writes the same. Default: one rate for all weights."""
