@@ -41,7 +41,8 @@ def test_the_single_template_is_filled_as_in_the_paper():
 
 
 def test_the_pair_template_is_filled_as_in_the_paper():
-    assert PAIR.filled("we ate", {"second": "we were hungry"}, "No") == "we ate ? No , we were hungry"
+    filled = PAIR.filled("we ate", {"second": "we were hungry"}, "No")
+    assert filled == "we ate ? No , we were hungry"
 
 
 def test_a_space_before_a_place_belongs_to_it():

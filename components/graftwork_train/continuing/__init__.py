@@ -1,8 +1,17 @@
 """Going on with a trained model. Each method registers itself with `base.proceed`."""
 
-from graftwork_train.continuing import critical_mixture, mer, slca, stability_gap, topic_curriculum
+from graftwork_train.continuing import (
+    critical_mixture,
+    mer,
+    prompt_tuning,
+    slca,
+    stability_gap,
+    topic_curriculum,
+    uda_cpt,
+)
 from graftwork_train.continuing.base import proceed
 
 __all__ = [
-    "critical_mixture", "mer", "proceed", "slca", "stability_gap", "topic_curriculum",
+    "critical_mixture", "mer", "proceed", "prompt_tuning", "slca", "stability_gap",
+    "topic_curriculum", "uda_cpt",
 ]  # fmt: skip

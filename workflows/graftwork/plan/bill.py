@@ -49,10 +49,10 @@ def bill(workflow: Workflow, body: Synthesize) -> Bill | None:
         workflow: The spec.
         body: A stage with a writer.
     """
-    text = source_bytes(workflow, body)
-    if text is None or body.writer is None:
+    text, method = source_bytes(workflow, body), body.method
+    if text is None or body.writer is None or not isinstance(method, Demand):
         return None
-    read, method = text / BYTES_PER_TOKEN, body.method
+    read = text / BYTES_PER_TOKEN
     requests = int(-(-read // method.chunk) * method.asked()) or 1
     asked = int(read * method.asked()) + requests * PROMPT_TOKENS
     written = int(read * method.asked())

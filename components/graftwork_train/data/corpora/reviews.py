@@ -2,8 +2,8 @@
 
 A review is four sentences. Two or three judge by words of the topic, of which nine in ten are of
 the review's label; the others tell of things. In a share of the reviews the last of them gives way
-to one that judges in plain words, which all topics share. So a reader who knows one topic's labels can find those of
-another topic only through what stands beside plain judgements there.
+to one that judges in plain words, which all topics share. So a reader who knows one topic's labels
+can find those of another topic only through what stands beside plain judgements there.
 
 Words of topics are spelled by their number: number n of all words is a number of three digits to
 the base 75, each digit a syllable, by a map of numbers onto themselves, so that no word is twice.
@@ -80,7 +80,7 @@ def read_reviews(corpus: ReviewsCorpus, part: Part, storage: Storage) -> Iterato
     """The reviews, one label after the other; each from a generator of its own."""
     topic = Topic.of(corpus.topic)
     for number in range(corpus.documents):
-        chance = random.Random(f"{corpus.topic}/{corpus.sample}/{number}")  # noqa: S311 - no secret
+        chance = random.Random(f"{corpus.topic}/{corpus.sample}/{number}")
         label = LABELS[number % len(LABELS)]
         kept = {"label": label} if corpus.labelled else {}
         text = review(topic, label, corpus.plain, chance)
