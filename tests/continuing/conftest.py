@@ -92,6 +92,7 @@ def job(tmp_path: Path) -> Callable[..., Job]:
         name: str = "on",
         steps: int = 10,
         sequences: int = 8,
+        context: int = CONTEXT,
         **changes: Any,
     ) -> Job:
         body = Continue.model_validate(FIELDS | changes | ({"method": method} if method else {}))
@@ -110,7 +111,7 @@ def job(tmp_path: Path) -> Callable[..., Job]:
         step = Step(
             workflow="w", name=name, stage=name, seed=17,
             spec=Stage.model_construct(continue_=body), inputs=sources, pool=Pool(),
-            work=StepWork(steps=steps, sequences=sequences, context=CONTEXT), fingerprint="f" * 20,
+            work=StepWork(steps=steps, sequences=sequences, context=context), fingerprint="f" * 20,
         )  # fmt: skip
         return Job(step, out, scratch, lambda index: Artifact(record, paths[index]))
 

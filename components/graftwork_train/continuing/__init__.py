@@ -4,12 +4,15 @@ from graftwork_train.continuing import (
     critical_mixture,
     dpo,
     mer,
+    prompt_tuning,
     slca,
     stability_gap,
     topic_curriculum,
+    uda_cpt,
 )
 from graftwork_train.continuing.base import proceed
 
 __all__ = [
-    "critical_mixture", "dpo", "mer", "proceed", "slca", "stability_gap", "topic_curriculum",
+    "critical_mixture", "dpo", "mer", "proceed", "prompt_tuning", "slca", "stability_gap",
+    "topic_curriculum", "uda_cpt",
 ]  # fmt: skip

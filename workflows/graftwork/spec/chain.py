@@ -36,6 +36,7 @@ from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
 from graftwork.spec.pretrained import Pretrained
+from graftwork.spec.prompting import prompt_problems
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
@@ -110,6 +111,7 @@ class _Chain:
         if isinstance(body, Compare):
             yield from self._arms(body)
         yield from asking_problems(self.workflow, body)
+        yield from prompt_problems(self.workflow, body, self.architectures.get(name))
         self._note_context(name, body)
 
     def _body(self, name: str) -> StageBody:
@@ -294,7 +296,7 @@ class _Chain:
         for path, target, reference in references(body.method, ("method",)):
             if "model" in reference.products:
                 yield from self._tokens(name, body.data, target, path)
-            else:
+            elif "tokens" in reference.products:
                 yield from self._replay(name, body.data, target, path)
 
     def _replay(self, name: str, new: str, old: str, key: Path) -> Found:
@@ -311,8 +313,7 @@ class _Chain:
                 f"sequences of {old!r} have {contexts[0]} tokens and those of {new!r} "
                 f"{contexts[1]}, and one batch cannot hold both; prepare them with one context",
             )
-        difference = self._difference(new, old)
-        if difference and name not in self.suspect:
+        if name not in self.suspect and (difference := self._difference(new, old)):
             yield key, difference
 
     def _difference(self, one: str, other: str) -> str | None:

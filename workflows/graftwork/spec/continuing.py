@@ -6,9 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import AS_TUPLE, Contract, Method, ModelRef, Paper, TokensRef
+from graftwork.spec.base import AS_TUPLE, Contract, Method, ModelRef, Paper, Strict, TokensRef
+from graftwork.spec.body import Sources
 from graftwork.spec.cost import Cost
 from graftwork.spec.mixture import Weights
+from graftwork.spec.prompts import Prompt
 from graftwork.units import Share
 
 Moments = Literal["reset", "keep"]
@@ -250,7 +252,87 @@ class Dpo(Continuer):
         return Cost(per_token * 4 / 3)
 
 
+class Invariance(Strict):
+    """Features that do not tell labelled documents from unlabelled ones of another domain."""
+
+    name: Literal["mmd", "coral", "dann"]
+    """What is made small between the features of both: `mmd`, their maximum mean discrepancy;
+    `coral`, the distance of their covariances; `dann`, what a classifier of domains finds in them,
+    through a reversed gradient."""
+    unlabelled: Sources
+    """Documents of the other domain. A label in their metadata is not read."""
+    weight: float = Field(default=1.0, gt=0)
+    """Of that in the loss, beside the cross-entropy of the labels."""
+
+
+class PromptTuning(Continuer):
+    """Learn labels by the words that say them, in a template's place: prompt-based fine-tuning.
+
+    The stage's `data` gives the tokenizer, the longest sequence and the held-out text; what the
+    model learns from are the labelled documents of `examples`.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
+        "2305.01711",
+        "2.1",
+        number="13",
+    )
+    replays: ClassVar[bool] = True
+    arranges: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("causal", "mlm")
+    name: Literal["prompt_tuning"]
+    prompt: Prompt
+    """The template and the labels' words: `{words: {positive: good, negative: bad}}`."""
+    examples: Sources
+    """Documents with labels in their metadata, to learn from."""
+    shots: int | None = Field(default=None, ge=1)
+    """How many examples of each label, drawn by the stage's seed. The paper: 16. Default: all."""
+    test: Sources | None = None
+    """Documents with labels that are judged in the end, for `accuracy`; nothing is learned of
+    them."""
+    invariance: Invariance | None = None
+    """Besides, features that are alike in another domain. Default: none."""
+
+    def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
+        """With an invariance, as many unlabelled documents are looked at as labelled ones."""
+        return Cost(per_token * (1 if self.invariance is None else 2))
+
+
+class UdaCpt(Continuer):
+    """Unsupervised domain adaptation by masked words of source and target that tell of labels.
+
+    Training on the unlabelled text of both comes before tuning on the labels of the source. This
+    is its masking, for which the words that go with labels are counted on the source alone; at
+    random, it is plain training with the objective `mlm`.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "How Useful is Continued Pre-Training for Generative Unsupervised Domain Adaptation?",
+        "2401.17514",
+        number="54",
+    )
+    objectives: ClassVar[tuple[str, ...]] = ("mlm",)
+    name: Literal["uda_cpt"]
+    labelled: Sources
+    """Documents of the source with labels in their metadata, to count on. None of the target."""
+    label: str = Field(default="label", min_length=1)
+    """Name of the metadata that holds a document's label."""
+    choose: Literal["informative", "uninformative"] = "informative"
+    """Which tokens are asked for: those that tell most of a label, or, as a control, least."""
+    among: Share = 0.3
+    """Share of a sequence's tokens, those that tell most or least, among which the objective's
+    `rate` is drawn by chance."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not 0 < self.among <= 1:
+            raise ValueError("among is 0%, which leaves no token to ask for; write for example 30%")
+        return self
+
+
 Continuing = Annotated[
-    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum | Dpo,
+    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum | Dpo | PromptTuning | UdaCpt,
     Field(discriminator="name"),
 ]

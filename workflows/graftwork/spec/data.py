@@ -127,8 +127,41 @@ class ArithmeticCorpus(_Corpus):
         return self
 
 
+class ReviewsCorpus(_Corpus):
+    """Made-up reviews of made-up things, to try what is learned of labels across domains.
+
+    Each topic has words of its own for things, for what is good and for what is bad, none of which
+    another topic has. What holds the topics together is how sentences are built, and plain
+    judgements, which only some reviews pass.
+    """
+
+    source: Literal["reviews"]
+    topic: int = Field(default=0, ge=0, le=19)
+    """Number of the topic."""
+    documents: int = Field(ge=2, le=10_000_000)
+    """How many reviews; every other one is positive."""
+    sample: int = Field(default=0, ge=0, le=999_999)
+    """Number of the sample: another one has other reviews of the same topic."""
+    plain: Share = 0.4
+    """Share of the reviews with a plain judgement, in words that all topics share."""
+    labelled: bool = True
+    """Keep each review's label, `positive` or `negative`, in its metadata as `label`. Without,
+    nothing of it leaves the source."""
+
+    @property
+    def domain(self) -> str:
+        """Domain of every review."""
+        return f"topic-{self.topic}"
+
+
 Corpus = Annotated[
-    TextCorpus | JsonlCorpus | ParquetCorpus | HuggingFaceCorpus | StdlibCorpus | ArithmeticCorpus,
+    TextCorpus
+    | JsonlCorpus
+    | ParquetCorpus
+    | HuggingFaceCorpus
+    | StdlibCorpus
+    | ArithmeticCorpus
+    | ReviewsCorpus,
     Field(discriminator="source"),
 ]
 

@@ -11,6 +11,7 @@ from graftwork.spec.arithmetic import Arithmetic
 from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper, Product
 from graftwork.spec.body import StageBody, one_or_more
 from graftwork.spec.latents import Bolt
+from graftwork.spec.prompts import Prompt
 from graftwork.spec.writers import Limit, LocalModel, Writer
 from graftwork.units import Bytes, Share
 
@@ -18,16 +19,23 @@ Style = Literal["easy", "medium", "hard", "qa"]
 Form = Literal["medium", "qa", "mcq", "list", "summary", "lesson", "continue"]
 
 
-class Demand(Method):
-    """What all methods of synthesis share: what they need, and how often they ask.
+class Maker(Method):
+    """What all methods of synthesis share: what they need.
 
     Attributes:
         reads: Whether the method works on documents.
         writes: Whether it needs a writer.
+        writers: Names of the writers that can do it; any language model, where it is empty.
     """
 
     reads: ClassVar[bool] = True
     writes: ClassVar[bool] = True
+    writers: ClassVar[tuple[str, ...]] = ()
+
+
+class Demand(Maker):
+    """What all methods share that have text written, and how often they ask."""
+
     chunk: int = Field(default=300, ge=20, le=8192)
     """Longest piece of a document that is rewritten at once, in words and signs."""
 
@@ -133,6 +141,47 @@ class Rewire(Demand):
         return self
 
 
+class Pcp(Maker):
+    """Fill a template with every text and the word of its label, for training to go on with.
+
+    What is written is prompt-based continued pre-training's: a `prepare` stage takes it, and a
+    `continue` stage trains on it, with the objective `mlm` for the paper's way.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
+        "2305.01711",
+        "3",
+        number="13",
+    )
+    writes: ClassVar[bool] = False
+    name: Literal["pcp"]
+    prompt: Prompt
+    """The template and the labels' words: `{words: {positive: good, negative: bad}}`."""
+    unlabelled: Literal["drop", "open"] = "drop"
+    """What becomes of a document without a label: it is left out and counted, or its template ends
+    before the label."""
+
+
+class PseudoLabels(Maker):
+    """Label documents by a model that was tuned by a prompt.
+
+    A label that they have already is taken off before anything else sees it, so that none of the
+    labels comes from there.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
+        "2305.01711",
+        "3",
+        number="13",
+    )
+    writers: ClassVar[tuple[str, ...]] = ("classifier",)
+    name: Literal["pseudo_labels"]
+    label: str = Field(default="label", min_length=1)
+    """Name of the metadata that holds a document's label."""
+
+
 def check_styles(styles: Mapping[Any, float]) -> None:
     """Refuse shares of styles that do not make a whole.
 
@@ -147,6 +196,25 @@ def check_styles(styles: Mapping[Any, float]) -> None:
         )
 
 
+def check_writer(method: Maker, writer: str) -> None:
+    """Refuse a writer that writes something else than the method asks for.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    name = getattr(method, "name", "")
+    if method.writers and writer not in method.writers:
+        raise ValueError(
+            f"{name} is done by a {method.writers[0]} and not by {writer!r}; write 'writer: "
+            f"{{name: {method.writers[0]}, from: STAGE}}'"
+        )
+    if not method.writers and writer == "classifier":
+        raise ValueError(
+            f"a classifier only names labels, and {name} has text written; take another writer, "
+            f"for example {{name: model, from: STAGE}}"
+        )
+
+
 def check_share(name: str, share: float) -> None:
     """Refuse a share that leaves nothing to mix.
 
@@ -157,7 +225,9 @@ def check_share(name: str, share: float) -> None:
         raise ValueError(f"{name} is 0%, which writes nothing new; write for example 50%")
 
 
-Synthesis = Annotated[Wrap | BeyondWeb | Rewire | Arithmetic | Bolt, Field(discriminator="name")]
+Synthesis = Annotated[
+    Wrap | BeyondWeb | Rewire | Arithmetic | Bolt | Pcp | PseudoLabels, Field(discriminator="name")
+]
 
 
 class Synthesize(StageBody):
@@ -210,6 +280,8 @@ class Synthesize(StageBody):
                 "latents are sampled and weighed by a model of this workflow; write "
                 "'writer: {name: model, from: STAGE}', or 'latents: written' to have them written"
             )
+        if self.writer is not None:
+            check_writer(self.method, self.writer.name)
         return self
 
     @property

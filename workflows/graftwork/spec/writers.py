@@ -98,5 +98,13 @@ class Rules(Strict):
     name: Literal["rules"]
 
 
-Writer = Annotated[Endpoint | LocalModel | Rules, Field(discriminator="name")]
+class Classifier(Strict):
+    """A model of this workflow that was tuned by a prompt: it names the likeliest label."""
+
+    name: Literal["classifier"]
+    from_: ModelRef = Field(alias="from")
+    """The stage that tunes it, by `prompt_tuning`."""
+
+
+Writer = Annotated[Endpoint | LocalModel | Rules | Classifier, Field(discriminator="name")]
 Limit = Annotated[Share, EXECUTION]

@@ -6,6 +6,7 @@ from graftwork_train.data.corpora import (
     huggingface,
     jsonl,
     parquet,
+    reviews,
     stdlib,
     text,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "parquet",
     "parts",
     "read",
+    "reviews",
     "stdlib",
     "text",
 ]
