@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import AS_TUPLE, Method, Paper
+from graftwork.spec.base import AS_TUPLE, Paper
+from graftwork.spec.maker import Maker
 
 Operation = Literal["add", "subtract", "multiply", "sine", "sqrt"]
 Form = Literal["plain", "reverse", "scratchpad", "detailed_scratchpad"]
@@ -19,7 +20,7 @@ TEST_SHARE = 0.1
 _MOST = 0.5
 
 
-class Arithmetic(Method):
+class Arithmetic(Maker):
     """Write problems of arithmetic, one a document, in a format that spells out its steps or not.
 
     Problems of one digit are all trained on; of the others a tenth, the same whatever the format

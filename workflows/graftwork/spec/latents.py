@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Method, Paper, Strict
+from graftwork.spec.base import Paper, Strict
 from graftwork.spec.body import Sources
+from graftwork.spec.maker import Maker
 from graftwork.units import Budget, Share
 
 BEGIN, END, PRIOR, POSTERIOR = "<|latent|>", "<|/latent|>", "<|prior|>", "<|posterior|>"
@@ -31,7 +32,7 @@ class Pieces(Strict):
     """Pieces at a document's beginning that get no latent and are only ever given."""
 
 
-class Bolt(Method, Pieces):
+class Bolt(Maker, Pieces):
     """Write down the thoughts that lead from piece to piece of a document, and train on both.
 
     The first latents are a writer's (`written`). From then on a model samples several for each
@@ -41,8 +42,6 @@ class Bolt(Method, Pieces):
     paper: ClassVar[Paper] = Paper(
         "Reasoning to Learn from Latent Thoughts", "2503.18866", "3", number="32"
     )
-    reads: ClassVar[bool] = True
-    writes: ClassVar[bool] = True
     name: Literal["bolt"]
     latents: Literal["written", "sampled"] = "written"
     """`written` by the writer, asked in words; or `sampled` from a model of this workflow that was

@@ -8,29 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from graftwork.spec.arithmetic import Arithmetic
-from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper, Product
+from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Paper, Product
 from graftwork.spec.body import StageBody, one_or_more
 from graftwork.spec.latents import Bolt
+from graftwork.spec.maker import Maker
 from graftwork.spec.prompts import Prompt
 from graftwork.spec.writers import Limit, LocalModel, Writer
 from graftwork.units import Bytes, Share
 
 Style = Literal["easy", "medium", "hard", "qa"]
 Form = Literal["medium", "qa", "mcq", "list", "summary", "lesson", "continue"]
-
-
-class Maker(Method):
-    """What all methods of synthesis share: what they need.
-
-    Attributes:
-        reads: Whether the method works on documents.
-        writes: Whether it needs a writer.
-        writers: Names of the writers that can do it; any language model, where it is empty.
-    """
-
-    reads: ClassVar[bool] = True
-    writes: ClassVar[bool] = True
-    writers: ClassVar[tuple[str, ...]] = ()
 
 
 class Demand(Maker):
