@@ -95,7 +95,7 @@ def test_a_grown_model_begins_with_fresh_moments_a_new_warmup_and_goes_on_in_the
     run(job)
     points = [json.loads(line) for line in (job.out / "curve.jsonl").read_text().splitlines()]
     rates = [point["learning_rate"] for point in points if "learning_rate" in point]
-    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
+    assert rates == pytest.approx([0.0, 0.0025, 0.005, 0.0075])
     assert load_file(job.out / "optimizer.safetensors")["steps"].item() == 4
     assert load_card(job.out).cursor == {"data0": card.cursor["data0"] + 4 * 8}
 
