@@ -8,7 +8,7 @@ RUN_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} TOKENIZERS_PARALLELISM=false
 SPECS ?= $(sort $(wildcard specs/papers/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: bench-checkpoint bench-gpu bench-recovery help quickstart test test-slow test-faults test-all test-cluster test-cluster-faults images check lint types layers format goldens docs bench results constraints clean
+.PHONY: bench-checkpoint bench-data bench-gpu bench-recovery bench-surgery bench-train help quickstart test test-slow test-faults test-all test-cluster test-cluster-faults images check lint types layers format goldens docs bench results constraints clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,15 @@ docs: $(VENV)/.dev ## Write the generated pages, dashboards, monitors and alerts
 
 bench: $(VENV)/.dev ## Measure the language, the compiler and the local run; prints JSON.
 	$(BIN)/python benchmarks/run.py
+
+bench-train: $(VENV)/.dev ## Measure training on the CPU against a bare PyTorch loop; prints JSON.
+	$(BIN)/python benchmarks/run.py train
+
+bench-data: $(VENV)/.dev ## Measure reading, filtering, tokenizing and packing; prints JSON.
+	$(BIN)/python benchmarks/run.py data
+
+bench-surgery: $(VENV)/.dev ## Measure stacking and upcycling 1.1B parameters against copies and, where MERGEKIT names it, mergekit; needs 11 GB.
+	timeout 1800 $(BIN)/python -W ignore benchmarks/surgery.py $(ARGS)
 
 bench-cluster: $(VENV)/.dev ## Measure a run on a cluster: from submission to the first step, and whose seconds those are.
 	$(BIN)/python benchmarks/run.py cluster

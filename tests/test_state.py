@@ -97,7 +97,7 @@ def _rewrite(folder, change):
 def test_a_missing_tensor_is_named(checkpoint):
     folder = checkpoint()
     _rewrite(folder, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"))
-    with pytest.raises(RunError, match=r"lacks model\.layers\.1\.mlp\.up_proj\.weight"):
+    with pytest.raises(RunError, match=r"lacks model\.layers\.1\.mlp\.up_proj\.weight \(48x32\)"):
         State.open(folder)
 
 

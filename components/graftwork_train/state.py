@@ -84,15 +84,19 @@ class State:
         """Check that the tensors are those that the config promises.
 
         Raises:
-            RunError: naming the first tensors that are missing, unexpected or of another shape.
+            RunError: naming the first tensors that are missing, unexpected or of another shape, with
+                their shapes.
         """
         # Before all names are spelt out: a config may promise any number of blocks and experts.
         layers, least = _least(self.config)
         if least > len(self.tensors):
             _refuse(where, "lacks", [f"tensors for all of its {layers} blocks"])
         expected = layout(self.config)
-        _refuse(where, "lacks", [name for name in expected if name not in self.tensors])
-        _refuse(where, "has unexpected", [name for name in self.tensors if name not in expected])
+        missing = expected.keys() - self.tensors.keys()
+        surplus = self.tensors.keys() - expected.keys()
+        _refuse(where, "lacks", [_told(n, expected[n]) for n in expected if n in missing])
+        told = [_told(n, self.tensors[n].shape) for n in self.tensors if n in surplus]
+        _refuse(where, "has unexpected", told)
         for name, shape in expected.items():
             if self.tensors[name].shape != shape:
                 raise RunError(
@@ -208,6 +212,10 @@ def _refuse(where: str, verb: str, names: list[str]) -> None:
             f"{where} {verb} {', '.join(names[:3])}{more}",
             "Take config.json and weights of one and the same model.",
         )
+
+
+def _told(name: str, shape: Shape) -> str:
+    return f"{name} ({_text(shape)})"
 
 
 def _text(shape: Shape) -> str:

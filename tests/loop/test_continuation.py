@@ -7,13 +7,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from graftwork.errors import RunError
+from graftwork.spec.growth import GStack
 from graftwork.spec.stages import Continue
+from graftwork_train.growth import grow
 from graftwork_train.loop.artifact import load_state
 from graftwork_train.nn import load_model
 from graftwork_train.nn.hf import load_card
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.continuation import continuation
 from graftwork_train.stages.train import train
+from graftwork_train.state import State
 
 assert continuation
 assert train
@@ -72,6 +75,29 @@ def test_resetting_either_gives_another_model(make_job, base, data, change):
     run(kept)
     run(other)
     assert not equal(kept.out, other.out)
+
+
+def test_a_grown_model_begins_with_fresh_moments_a_new_warmup_and_goes_on_in_the_data(
+    make_job, base, data, tmp_path
+):
+    grown = tmp_path / "grown"
+    grown.mkdir()
+    grow(GStack(name="g_stack", factor=2), State.open(base), 0).state.write(grown)
+    card = load_card(base)
+    larger = card.architecture.model_copy(update={"layers": 4})
+    text = card.model_copy(update={"architecture": larger}).model_dump_json()
+    (grown / "graftwork.json").write_text(text)
+    schedule = {"name": "cosine", "peak": 0.01, "warmup": "4 steps"}
+    job = make_job(
+        going_on(schedule=schedule, log_every=1), name="on", steps=4,
+        inputs={"data": data, "from": grown},
+    )  # fmt: skip
+    run(job)
+    points = [json.loads(line) for line in (job.out / "curve.jsonl").read_text().splitlines()]
+    rates = [point["learning_rate"] for point in points if "learning_rate" in point]
+    assert rates == pytest.approx([0.0, 0.0025, 0.005, 0.0075])
+    assert load_file(job.out / "optimizer.safetensors")["steps"].item() == 4
+    assert load_card(job.out).cursor == {"data0": card.cursor["data0"] + 4 * 8}
 
 
 def test_moments_are_kept_under_the_weights_names_on_disk(base):

@@ -26,7 +26,7 @@ def test_the_table_has_a_line_a_step_with_its_size_and_cost(build):
 def test_the_table_ends_with_totals_and_notes(build):
     text = shown(plan(build()))
     assert "6 steps" in text
-    assert "note: stacked: by the paper's fit" in text
+    assert "warning: stacked: by the paper's fit" in text
 
 
 def test_a_budget_in_epochs_is_shown_as_such(build):

@@ -67,7 +67,7 @@ def test_no_compute_has_no_timing(parameters, tokens):
 
 def test_the_plan_says_what_the_fit_would_do_and_that_it_does_not_reach_so_far(build):
     (note,) = [note for note in plan(build()).notes if note.step == "stacked"]
-    assert note.level == "note"
+    assert note.level == "warning"
     assert "here it does for 81.9k" in note.text
     assert "410M to 70B parameters and says nothing at 205k" in note.text
 
@@ -87,5 +87,13 @@ def test_a_model_of_the_paper_s_size_gets_the_bare_fit(build):
     }
     (note,) = (note for note in plan(build(changes)).notes if "fit" in note.text)
     assert note.text.startswith("by the paper's fit the base would train for 5.8B tokens; here")
+    assert note.level == "note"
     assert "says nothing" not in note.text
     assert "tenth" not in note.text
+
+
+def test_a_factor_outside_of_what_the_paper_finds_best_is_warned_of(build):
+    changes = {"stacked": {"grow": {"from": "small", "method": {"name": "g_stack", "factor": 5}}}}
+    found = [note for note in plan(build(changes)).notes if "a growth factor of 5" in note.text]
+    assert [note.level for note in found] == ["warning"]
+    assert not [note for note in plan(build()).notes if "a growth factor of" in note.text]

@@ -9,6 +9,7 @@ import boto3
 import pytest
 import torch
 from moto.server import ThreadedMotoServer
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
@@ -181,6 +182,34 @@ def test_a_file_that_is_cut_off_is_refused(job, checkpoint):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RunError, match="not a whole safetensors file"):
         run(job(stage(folder)))
+
+
+def _change(folder, name, tensor):
+    tensors = load_file(folder / "model.safetensors")
+    if tensor is None:
+        del tensors[name]
+    else:
+        tensors[name] = tensor
+    save_file(tensors, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "tensor", "told"),
+    [
+        ("mlp.up_proj.weight", None, " lacks {} (48x32)"),
+        ("mlp.adapter.weight", torch.zeros(4, 2), " has unexpected {} (4x2)"),
+        ("mlp.up_proj.weight", torch.zeros(47, 32), ": {} has shape 47x32"),
+    ],
+)
+def test_a_tensor_that_is_missing_new_or_of_another_shape_is_told_with_the_folder_that_was_named(
+    job, checkpoint, part, tensor, told
+):
+    folder, name = checkpoint(), f"model.layers.1.{part}"
+    _change(folder, name, tensor)
+    with pytest.raises(RunError) as caught:
+        run(job(stage(folder)))
+    assert caught.value.what.startswith(str(folder) + told.format(name))
+    assert caught.value.remedy
 
 
 def test_folders_inside_it_are_left_alone(job, checkpoint):

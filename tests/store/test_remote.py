@@ -3,12 +3,13 @@
 import uuid
 
 import boto3
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
 from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
-from graftwork.store import Store, find, open_file, s3
+from graftwork.store import Store, download, find, open_file, remote, s3
 from graftwork.store.attempts import SupersededError
 
 from .conftest import PREPARE, make_record, make_step
@@ -210,6 +211,50 @@ def test_large_files_go_up_in_parts_and_come_back_in_ranges(storage, monkeypatch
         files.clear(f"{storage.root}/.work")
         assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
     assert files.sizes(f"{storage.root}/.work") == {}
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Everything above a megabyte is large, and travels in several parts and windows."""
+    monkeypatch.setattr(s3, "PART", 5 * 2**20)
+    monkeypatch.setattr(s3, "READ", 2**20)
+    monkeypatch.setattr(download, "WINDOW", 3 * 2**20)
+    for module in (download, remote):
+        monkeypatch.setattr(module, "LARGE", 2**20)
+
+
+LONG = np.random.default_rng(0).bytes(11 * 2**20 + 7)
+
+
+def test_an_artifact_s_large_files_travel_in_parts_and_are_whole(made, small_parts):
+    store, step = made
+    client = store.files._objects()._client
+    bucket, key = store.storage.root.split("/")[2], step.uri.split("/", 3)[3]
+    client.create_multipart_upload(Bucket=bucket, Key=f"{key}/cut-off")
+    record = put(store, step, {"long.bin": LONG, "short.bin": b"s"})
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    assert client.head_object(Bucket=bucket, Key=f"{key}/long.bin")["ETag"].endswith('-3"')
+    found, path = store.fetch(step.uri)
+    assert found == record
+    assert (path / "long.bin").read_bytes() == LONG
+    assert (path / "short.bin").read_bytes() == b"s"
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [
+        (LONG[:-1], f"long.bin has {len(LONG) - 1} bytes, and {len(LONG)} were written"),
+        (LONG[:-1] + b"?", "long.bin has the digest"),
+    ],
+)
+def test_damage_in_a_large_file_is_found_and_no_copy_is_kept(made, small_parts, damaged, told):
+    store, step = made
+    put(store, step, {"long.bin": LONG})
+    store.files.save(f"{step.uri}/long.bin", memoryview(damaged))
+    with pytest.raises(CorruptArtifactError, match=told):
+        store.fetch(step.uri)
+    cache = store._local_area("artifacts")
+    assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
 def test_kfp_s_name_for_a_server_of_its_own_is_read_through_the_endpoint(made, monkeypatch):

@@ -22,7 +22,7 @@ from graftwork_train.summary import extend_summary
 from graftwork_train.surgery import COMPANIONS
 
 _TAKEN = (CONFIG, GRAFTWORK, INDEX, "model*.safetensors", *COMPANIONS)
-_CHUNK = 8 * 2**20
+_CHUNK = 2**20
 _REMEDY = "Name a folder with config.json and model.safetensors, or its shards and their index."
 
 
@@ -39,7 +39,7 @@ def pretrained(body: Pretrained, job: Job) -> Outcome:
             (job.out / name).open("wb") as to,
         ):
             copyfileobj(source, to, _CHUNK)
-    state = State.open(job.out, own=True)
+    state = _open(job.out, body.uri)
     card = _card(job.out, body.uri)
     wrong = _differences(body, card)
     if wrong:
@@ -96,6 +96,14 @@ def _bare(url: str) -> str:
 
 def _is_taken(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _TAKEN)
+
+
+def _open(folder: Path, uri: str) -> State:
+    try:
+        return State.open(folder, own=True)
+    except RunError as error:
+        # What is wrong is wrong where the files came from; the copy is gone with the error.
+        raise RunError(error.what.replace(str(folder), uri), error.remedy) from error
 
 
 def _card(folder: Path, uri: str) -> ModelCard:

@@ -95,6 +95,12 @@ def _timing(
     body = planned.step.spec.body
     if not isinstance(body, Grow) or not isinstance(body.method, GStack):
         return
+    if not FEWEST <= body.method.factor <= MOST:
+        text = (
+            f"a growth factor of {body.method.factor} is outside of what the paper finds best, "
+            f"{FEWEST} to {MOST}"
+        )
+        yield Note(planned.step.name, "warning", text)
     later = [
         first[name].cost.tokens or 0
         for name, stage in workflow.stages.items()
@@ -124,4 +130,5 @@ def _timing(
     text += f". Its fit for the factor gives {factor.fitted:.3g}"
     if factor.clamped != factor.fitted:
         text += f", which is outside of what it finds best, {FEWEST} to {MOST}"
-    yield Note(planned.step.name, "note", text)
+    far = timing.clamped or not timing.in_range
+    yield Note(planned.step.name, "warning" if far else "note", text)

@@ -26,12 +26,14 @@ from graftwork.step import Step, StepInput
 from graftwork.store.attempts import Workspace
 from graftwork.store.contents import (
     check_digest,
+    check_size,
     digest_of,
     entry_of,
     is_safe,
     regular_files,
     total_bytes,
 )
+from graftwork.store.download import download
 from graftwork.store.files import explained, files_for, local_path
 from graftwork.store.lease import Lease, Waiting, end_lease_of, local_lease, remote_lease
 
@@ -101,13 +103,7 @@ class Store:
             raise CorruptArtifactError(uri, f"{RECORD} was changed: its digest does not fit")
         sizes = self.files.sizes(uri)
         for entry in record.files:
-            size = sizes.get(entry.path)
-            if size is None:
-                raise CorruptArtifactError(uri, f"{entry.path} is missing")
-            if size != entry.bytes:
-                raise CorruptArtifactError(
-                    uri, f"{entry.path} has {size} bytes, and {entry.bytes} were written"
-                )
+            check_size(uri, entry, sizes.get(entry.path))
         if digests:
             self._verify_digests(uri, record.files)
 
@@ -343,17 +339,12 @@ class Store:
         return target
 
     def _download_file(self, uri: str, entry: FileEntry, target: Path) -> None:
-        digest = hashlib.sha256()
-        if entry.path not in self.files.sizes(uri):
-            raise CorruptArtifactError(uri, f"{entry.path} is missing")
+        check_size(uri, entry, self.files.sizes(uri).get(entry.path))
         with explained(str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = self.files.open(posixpath.join(uri, entry.path))
-            with source, target.open("wb") as copy:
-                while chunk := source.read(2**22):
-                    digest.update(chunk)
-                    copy.write(chunk)
-        check_digest(uri, entry, digest.hexdigest())
+            place = posixpath.join(uri, entry.path)
+            found = download(self.files, place, entry.bytes, target)
+        check_digest(uri, entry, found)
 
     def _local_area(self, name: str) -> Path:
         if self.files.local:

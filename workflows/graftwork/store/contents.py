@@ -15,6 +15,20 @@ def total_bytes(record: Record) -> int:
     return sum(entry.bytes for entry in record.files)
 
 
+def check_size(uri: str, entry: FileEntry, found: int | None) -> None:
+    """Make sure that a file is there, in its whole length.
+
+    Raises:
+        CorruptArtifactError: it is not.
+    """
+    if found is None:
+        raise CorruptArtifactError(uri, f"{entry.path} is missing")
+    if found != entry.bytes:
+        raise CorruptArtifactError(
+            uri, f"{entry.path} has {found} bytes, and {entry.bytes} were written"
+        )
+
+
 def check_digest(uri: str, entry: FileEntry, found: str) -> None:
     """Make sure that a file is what was written.
 

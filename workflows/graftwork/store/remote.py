@@ -19,6 +19,7 @@ from graftwork.artifact import RECORD
 from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
+from graftwork.store.download import LARGE
 from graftwork.store.files import Check
 from graftwork.store.patience import patient
 
@@ -145,6 +146,9 @@ class RemoteFiles:
             self.delete(record)
             for extra in self.sizes(uri).keys() - set(names):
                 self.delete(posixpath.join(uri, extra))
+            if any(self._in_parts(folder / name) for name in names):
+                # What an attempt that was killed has sent would lie there for ever, and cost.
+                self._objects().forget(uri)
             for name in (*names, RECORD):
                 check()
                 self._upload(folder / name, posixpath.join(uri, name))
@@ -152,7 +156,13 @@ class RemoteFiles:
     @patient
     def _upload(self, path: Path, uri: str) -> None:
         with explained(uri):
-            self.system.put_file(str(path), uri)
+            if self._in_parts(path):
+                self._objects().upload_file(uri, path)
+            else:
+                self.system.put_file(str(path), uri)
+
+    def _in_parts(self, path: Path) -> bool:
+        return self._s3 and path.stat().st_size >= LARGE
 
     def move(self, uri: str, target: str) -> None:
         """Copy the files, the record first taken out of use, then delete the old ones."""

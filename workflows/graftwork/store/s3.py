@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
@@ -39,22 +40,35 @@ class Objects:
 
     def upload(self, uri: str, data: memoryview) -> None:
         """Write an object, whole or not at all; the server checks a sum of every part."""
+        self._upload(uri, len(data), lambda begin, end: bytes(data[begin:end]))
+
+    def upload_file(self, uri: str, path: Path) -> None:
+        """Write a file, as `upload` does; in memory are only the parts that are on their way."""
+
+        def read(begin: int, end: int) -> bytes:
+            with path.open("rb") as file:
+                file.seek(begin)
+                return file.read(end - begin)
+
+        self._upload(uri, path.stat().st_size, read)
+
+    def _upload(self, uri: str, total: int, read: Callable[[int, int], bytes]) -> None:
         place = _place(uri)
-        size = max(PART, -(-len(data) // MOST_PARTS))
-        if len(data) <= size:
-            self._client.put_object(**place, Body=bytes(data))
+        size = max(PART, -(-total // MOST_PARTS))
+        if total <= size:
+            self._client.put_object(**place, Body=read(0, total))
             return
         begun = {**place, "UploadId": self._client.create_multipart_upload(**place)["UploadId"]}
 
         def put(number: int) -> dict[str, object]:
-            body = bytes(data[number * size : (number + 1) * size])
+            body = read(number * size, min((number + 1) * size, total))
             done = self._client.upload_part(**begun, PartNumber=number + 1, Body=body)
             sums = {name: done[name] for name in done if name.startswith("Checksum")}
             sums.pop("ChecksumType", None)
             return {"PartNumber": number + 1, "ETag": done["ETag"], **sums}
 
         try:
-            parts = _side_by_side(put, range(-(-len(data) // size)))
+            parts = _side_by_side(put, range(-(-total // size)))
             self._client.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts})
         except BaseException:
             self._client.abort_multipart_upload(**begun)

@@ -1,0 +1,46 @@
+"""One surgery in a process of its own, for `surgery.py`: from folder to folder, nothing besides.
+
+python benchmarks/surgeon.py g_stack SOURCE TARGET
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from graftwork.spec.growth import GStack
+from graftwork.spec.upcycling import SparseUpcycling
+from graftwork_train.growth import grow
+from graftwork_train.state import State
+from graftwork_train.upcycling import upcycle
+
+FACTOR, EXPERTS = 2, 2
+
+
+def flush(folder: Path) -> None:
+    """Wait until the folder's files are on the disk."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def operate(method: str, source: Path, target: Path) -> None:
+    """Read, operate and write; prints the seconds that this took, and what was written."""
+    began = time.perf_counter()
+    state = State.open(source)
+    if method == "g_stack":
+        result = grow(GStack(name="g_stack", factor=FACTOR), state, 0).state
+    else:
+        word = SparseUpcycling(name="sparse_upcycling", experts=EXPERTS, top_k=1, every=1)
+        result = upcycle(word, state, 0).state
+    result.write(target)
+    flush(target)
+    told = {"seconds": time.perf_counter() - began, "bytes": result.bytes}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    operate(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
