@@ -94,7 +94,7 @@ class _Chain:
             yield from parallel_problems(body, self.architectures.get(name), pool)
             context = self._prepare(body.data).context
             yield from model_problems(body, self.architectures.get(name), context)
-            yield from work_problems(body, context, pool)
+            yield from work_problems(body, context, pool, self.architectures.get(name))
         if isinstance(body, Training | Evaluate) and source is not None:
             yield from self._tokens(name, body.data, source, ("data",))
         if isinstance(body, Continue):
