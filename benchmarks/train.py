@@ -1,26 +1,39 @@
-"""Our training loop against a bare PyTorch loop of one page, in tokens per second.
+"""Our training loop against a bare PyTorch loop of one page and others, in tokens per second.
 
-Both train the same architecture on the same tokens with the same batch, precision and optimizer,
-in one process, taking turns of one step. Figures are medians of 11 turns; `ratio` is the median of
-ours over bare within a turn (above 1: ours is faster). Ours is the whole loop of a worker: loader,
+All train the same architecture on the same tokens with the same batch, precision and optimizer,
+in one process, taking turns of one step. Figures are medians of 7 turns; a ratio is the median of
+quotients within a turn (above 1: ours is faster). Ours is the whole loop of a worker: loader,
 schedule, step, check for infinities, curve. Sequences are single documents here, since the bare
 loop knows none; `masked` is ours once more, on documents of 100 tokens with the document mask.
 
-    python benchmarks/train.py [--quick]
+- `1M fp32` and so on: against the bare loop, Hugging Face's Trainer and litgpt, all eager, and
+  once more all compiled, as each of them compiles: ours its blocks, the others the whole model.
+- `experts`: a mixture of 8 experts, 2 a token, against our dense model of the same active
+  parameters and against transformers' Mixtral by its two implementations of experts that are no
+  hopeless ones on a CPU (`batched_mm` copies every token's experts).
+
+Trainer and litgpt are measured where they are installed; `benchmarks/peers.py` says how.
+
+    python benchmarks/train.py [--quick] [PART ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import peers
 import torch
 from bare_loop import Loop, Shape
 
@@ -36,12 +49,16 @@ from graftwork_train.loop.step import Place
 from graftwork_train.loop.worker import Worker
 from graftwork_train.nn import Decoder
 
-VOCAB, CONTEXT, BATCH, EOS = 4096, 512, 8, 0
+VOCAB, CONTEXT, BATCH, EOS = 4096, peers.CONTEXT, 8, 0
 MODELS = {
     "1M": {"layers": 4, "width": 96, "heads": 6, "kv_heads": 2, "ffn": 256},
     "10M": {"layers": 6, "width": 320, "heads": 10, "kv_heads": 2, "ffn": 896},
 }
-TURNS = 11
+# As many parameters at work for a token as the dense model of 10M.
+EXPERTS = MODELS["10M"] | {"experts": {"count": 8, "top_k": 2, "width": 448}}
+PARTS = (*(f"{size} {precision}" for size in MODELS for precision in ("fp32", "bf16")), "experts")
+WARM, TURNS = 2, 7
+Step = Callable[[], object]
 
 
 def write_tokens(folder: Path, document: int) -> np.ndarray:
@@ -55,10 +72,14 @@ def write_tokens(folder: Path, document: int) -> np.ndarray:
     return ids.astype(np.uint16)
 
 
-def ours(shape: dict, folder: Path, scratch: Path, precision: str) -> Callable[[], object]:
+def ours(
+    shape: dict, folder: Path, scratch: Path, precision: str, *, compiled: bool = False
+) -> Step:
+    """A step of a worker of ours."""
     fields = {
         "data": "tokens", "model": shape, "budget": "1000 steps", "precision": precision,
-        "schedule": {"name": "cosine", "warmup": "0 steps"}, "log_every": 10,
+        "schedule": {"name": "cosine", "warmup": "0 steps"}, "log_every": peers.LOG_EVERY,
+        "compile": compiled,
     }  # fmt: skip
     word = Train.model_validate(fields)
     workspace = Workspace(str(scratch))
@@ -76,64 +97,140 @@ def ours(shape: dict, folder: Path, scratch: Path, precision: str) -> Callable[[
     return worker._advance
 
 
-def bare(shape: dict, ids: np.ndarray, precision: str) -> Callable[[], object]:
+def bare(shape: dict, ids: np.ndarray, precision: str, *, compiled: bool = False) -> Step:
+    """A step of the bare loop."""
     sizes = Shape(
         VOCAB, CONTEXT, *(shape[k] for k in ("layers", "width", "heads", "kv_heads", "ffn"))
     )
-    return Loop(sizes, ids, BATCH, 1000, precision == "bf16", torch.device("cpu")).step
+    loop = Loop(sizes, ids, BATCH, 1000, precision == "bf16", torch.device("cpu"))
+    if compiled:
+        loop.model.compile()
+    return loop.step
 
 
-def race(loops: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+class Race:
+    """Loops that take turns.
+
+    Args:
+        root: Folder for everything.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.whole, self.short = root / "whole", root / "short"
+        self.ids = write_tokens(self.whole, 10**9)
+        write_tokens(self.short, 100)
+
+    def scratch(self) -> Path:
+        """A new folder."""
+        return Path(tempfile.mkdtemp(dir=self.root))
+
+    def of(self, size: str, precision: str, *, compiled: bool) -> dict[str, Step | peers.Guest]:
+        """All loops that train a dense model."""
+        shape = MODELS[size]
+        found: dict[str, Step | peers.Guest] = {
+            "ours": ours(shape, self.whole, self.scratch(), precision, compiled=compiled),
+            "bare": bare(shape, self.ids, precision, compiled=compiled),
+        }
+        if not compiled:
+            found["masked"] = ours(shape, self.short, self.scratch(), precision)
+        given = (shape, VOCAB, self.ids, BATCH, precision)
+        if peers.installed("transformers", "accelerate"):
+            found["trainer"] = peers.hf_trainer(*given, compiled=compiled)
+        if peers.installed("litgpt", "lightning"):
+            found["litgpt"] = peers.litgpt(*given, compiled=compiled)
+        return found
+
+    def dense(self, size: str, precision: str) -> dict[str, object]:
+        """Eager and compiled."""
+        model = Architecture.model_validate(MODELS[size])
+        return {
+            "parameters": model.parameters(VOCAB),
+            "eager": told(run(self.of(size, precision, compiled=False)), "ours"),
+            "compiled": told(run(self.of(size, precision, compiled=True)), "ours"),
+        }
+
+    def experts(self) -> dict[str, object]:
+        """A mixture of experts."""
+        model = Architecture.model_validate(EXPERTS)
+        loops: dict[str, Step | peers.Guest] = {
+            "experts": ours(EXPERTS, self.whole, self.scratch(), "bf16"),
+            "dense": ours(MODELS["10M"], self.whole, self.scratch(), "bf16"),
+        }
+        if peers.installed("transformers"):
+            for kind in ("eager", "grouped_mm"):
+                loops[f"mixtral_{kind}"] = peers.mixtral(EXPERTS, VOCAB, self.ids, BATCH, kind)
+        return {
+            "parameters": model.parameters(VOCAB),
+            "active_parameters": model.active_parameters(VOCAB),
+            "eager": told(run(loops), "experts"),
+        }
+
+
+def run(loops: dict[str, Step | peers.Guest]) -> dict[str, list[float]]:
     """Tokens per second of each, turn by turn; a turn is one step, and the order alternates."""
-    speeds: dict[str, list[float]] = {name: [] for name in loops}
-    for step in loops.values():
-        step()
-    for turn in range(TURNS):
-        for name in list(loops) if turn % 2 else list(loops)[::-1]:
+    steps = {
+        name: loop.step if isinstance(loop, peers.Guest) else loop for name, loop in loops.items()
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(WARM + TURNS):
+        for name in list(steps) if turn % 2 else list(steps)[::-1]:
             began = time.perf_counter()
-            loops[name]()
-            speeds[name].append(BATCH * CONTEXT / (time.perf_counter() - began))
+            steps[name]()
+            if turn >= WARM:
+                speeds[name].append(BATCH * CONTEXT / (time.perf_counter() - began))
+    for loop in loops.values():
+        if isinstance(loop, peers.Guest):
+            loop.close()
+    gc.collect()
+    torch._dynamo.reset()
     return speeds
 
 
-def summary(speeds: dict[str, list[float]]) -> dict[str, float]:
-    """Medians, the best turns, and ratios to the bare loop's step of the same turn."""
-    told: dict[str, float] = {}
-    for name, values in speeds.items():
-        told[f"{name}_tokens_per_second"] = round(statistics.median(values))
-        told[f"{name}_best"] = round(max(values))
-    for name in ("ours", "masked"):
-        pairs = zip(speeds[name], speeds["bare"], strict=True)
-        key = "ratio" if name == "ours" else f"{name}_ratio"
-        told[key] = round(statistics.median(one / other for one, other in pairs), 3)
-    return told
+def told(speeds: dict[str, list[float]], first: str) -> dict[str, float]:
+    """Medians, and ratios of the first, and of `masked`, to each other's step of the same turn."""
+    found: dict[str, float] = {
+        f"{name}_tokens_per_second": round(statistics.median(values))
+        for name, values in speeds.items()
+    }
+    for name in speeds:
+        if name not in (first, "masked"):
+            found[f"over_{name}"] = ratio(speeds[first], speeds[name])
+    if "masked" in speeds:
+        found["masked_over_bare"] = ratio(speeds["masked"], speeds["bare"])
+    return found
+
+
+def ratio(one: list[float], other: list[float]) -> float:
+    """Median of quotients within a turn."""
+    return round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 3)
+
+
+def measure(parts: list[str]) -> dict[str, object]:
+    """The parts, each with all its loops."""
+    found: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as name:
+        race = Race(Path(name))
+        for part in parts:
+            print(f"{part} …", file=sys.stderr, flush=True)
+            found[part] = race.experts() if part == "experts" else race.dense(*part.split())
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="only 1M in fp32")
-    quick = parser.parse_args().quick
+    parser.add_argument("parts", nargs="*", help=f"of: {', '.join(PARTS)}; default: all")
+    arguments = parser.parse_args()
+    parts = arguments.parts or list(PARTS)
+    if wrong := set(parts) - set(PARTS):
+        parser.error(f"no part: {', '.join(sorted(wrong))}")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    results = {}
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        whole, short = root / "whole", root / "short"
-        ids = write_tokens(whole, 10**9)
-        write_tokens(short, 100)
-        for size, shape in MODELS.items():
-            for precision in ("fp32", "bf16"):
-                if quick and (size, precision) != ("1M", "fp32"):
-                    continue
-                loops = {
-                    "ours": ours(shape, whole, root / "a", precision),
-                    "bare": bare(shape, ids, precision),
-                    "masked": ours(shape, short, root / "b", precision),
-                }
-                results[f"{size} {precision}"] = {
-                    "parameters": Architecture.model_validate(shape).parameters(VOCAB),
-                    **summary(race(loops)),
-                }
-    print(json.dumps({"threads": torch.get_num_threads(), "training": results}, indent=2))
+    warnings.simplefilter("ignore")
+    # What is printed is one JSON object; the others' loops print what they like.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = measure(["1M fp32"] if arguments.quick else parts)
+    print(json.dumps({"threads": torch.get_num_threads(), "training": found}, indent=2))
 
 
 if __name__ == "__main__":

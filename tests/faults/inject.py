@@ -27,7 +27,7 @@ from graftwork.store.files import LocalFiles, local_path
 from graftwork.store.remote import RemoteFiles
 from graftwork_train import run
 from graftwork_train.loop import ray
-from graftwork_train.loop.checkpoint import MARKER
+from graftwork_train.loop.marker import MARKER
 from graftwork_train.loop.step import Engine, Place
 from graftwork_train.loop.worker import Worker
 

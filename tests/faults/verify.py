@@ -12,7 +12,7 @@ from tests.faults.cells import STEPS
 
 from graftwork.artifact import Record
 from graftwork.store.files import Files
-from graftwork_train.loop.checkpoint import MARKER
+from graftwork_train.loop.marker import MARKER
 
 Lines = list[dict[str, Any]]
 

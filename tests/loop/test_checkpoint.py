@@ -14,6 +14,7 @@ from graftwork.store.files import LocalFiles
 from graftwork_train.loop import checkpoint as module
 from graftwork_train.loop import writing
 from graftwork_train.loop.checkpoint import Checkpoints
+from graftwork_train.loop.marker import FORMAT
 from graftwork_train.loop.pieces import share, wholes
 from graftwork_train.loop.step import Place
 
@@ -131,16 +132,33 @@ def test_when_all_are_broken_the_next_attempt_begins_anew(saved, tmp_path):
     assert read(begin(tmp_path))[0] is None
 
 
-def test_a_checkpoint_of_another_training_is_not_used(saved, tmp_path):
+def test_a_checkpoint_of_another_training_is_refused_by_name_and_kept(saved, tmp_path):
     other = begin(tmp_path, identity="other")
-    assert read(other)[0] is None
-    assert "another training" in other.notes[0]
+    with pytest.raises(RunError, match=r"step-0000000030.0001 is of the training .*, and this one"):
+        read(other)
+    assert read(saved)[0].step == 30
 
 
-def test_a_newer_format_is_not_used(saved, tmp_path):
+def test_a_newer_format_is_refused_by_name_and_kept(saved, tmp_path):
     path = folder(tmp_path, 30) / "checkpoint.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
+    with pytest.raises(RunError, match=f"the format {FORMAT + 1}, and this version .* {FORMAT}"):
+        read(saved)
+    assert path.exists()
+
+
+def test_an_older_format_is_passed_over_and_says_so(saved, tmp_path):
+    path = folder(tmp_path, 30) / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT - 1}))
     assert read(saved)[0].step == 20
+    assert f"the format {FORMAT - 1}" in saved.notes[0]
+
+
+def test_a_marker_with_another_digit_is_passed_over(saved, tmp_path):
+    path = folder(tmp_path, 30) / "checkpoint.json"
+    path.write_text(path.read_text().replace('"step": 30', '"step": 31'))
+    assert read(saved)[0].step == 20
+    assert "checkpoint.json is not what was written" in saved.notes[0]
 
 
 def test_tensors_of_another_shape_or_a_missing_one_are_told(saved):

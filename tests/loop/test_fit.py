@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,15 @@ from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
 from graftwork.spec.cost import Cost
+from graftwork.spec.resources import Pool
 from graftwork_train.loop import worker
 from graftwork_train.loop.fit import fit
 from graftwork_train.loop.masks import Masks
 from graftwork_train.loop.step import Engine
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.nn.hf import load_card
+from graftwork_train.stages import train as train_stage
 from graftwork_train.stages.base import perform
-from graftwork_train.stages.train import train
-
-assert train
 
 
 def run(job):
@@ -225,6 +225,14 @@ def train_model(stage):
 def test_a_budget_or_batch_that_cannot_be_is_refused(make_job, changes, message):
     with pytest.raises(RunError, match=message):
         run(make_job(**changes))
+
+
+def test_a_model_beyond_the_memory_is_refused_before_it_has_weights(make_job, monkeypatch):
+    job = make_job()
+    small = job.step.model_copy(update={"pool": Pool(memory=2**16)})
+    monkeypatch.setattr(train_stage, "Decoder", None)
+    with pytest.raises(RunError, match=r"weights, gradients and moments take .* has 65\.5k"):
+        run(replace(job, step=small))
 
 
 def test_data_without_a_sequence_is_refused(make_job, tokens, tmp_path):

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from graftwork.errors import RunError
 from graftwork.store.attempts import Attempt
 from graftwork.store.files import Files
+from graftwork_train.loop.marker import FORMAT, MARKER, json_object, opened, sealed
 from graftwork_train.loop.pieces import Piece
 from graftwork_train.loop.reading import BrokenError, Read, fill, match
 from graftwork_train.loop.snapshot import Entry, Snapshot, digest
@@ -33,8 +34,6 @@ from graftwork_train.loop.writing import Saving, Try
 
 T = TypeVar("T")
 
-FORMAT = 2
-MARKER = "checkpoint.json"
 KEPT = 2
 
 
@@ -53,7 +52,7 @@ class Checkpoints:
 
     Args:
         attempt: Of this group of workers; the others than the first may share its workspace only.
-        identity: Fingerprint of what is trained; checkpoints of another one are not used.
+        identity: Fingerprint of what is trained; a checkpoint of another one is refused.
         place: This worker's.
         keep: How many are kept.
 
@@ -178,7 +177,8 @@ class Checkpoints:
         They may be cut otherwise than they were saved. Where there is none, they are unchanged.
 
         Raises:
-            RunError: the storage refuses, or every checkpoint is broken and the pieces are spoilt.
+            RunError: the storage refuses, a checkpoint is a newer version's or of another
+                training, or every checkpoint is broken and the pieces are spoilt.
         """
         spoilt = False
         candidates = self._candidates()
@@ -219,12 +219,10 @@ class Checkpoints:
         """A checkpoint's details, and what is to be read; nothing is filled yet."""
         uri = posixpath.join(self._root, name)
         sizes = self._files.sizes(uri)
-        marker = _json(MARKER, self._files.read(posixpath.join(uri, MARKER)))
+        data = self._files.read(posixpath.join(uri, MARKER))
+        marker = opened(uri, data, self._identity)
         try:
-            told = (marker["format"], marker["identity"])
             step, details, parts = marker["step"], marker["details"], list(marker["parts"])
-            if told != (FORMAT, self._identity):
-                raise BrokenError("it belongs to another training or version")
             entries = {
                 posixpath.join(uri, part["file"]): self._entries(uri, part, sizes) for part in parts
             }
@@ -240,7 +238,7 @@ class Checkpoints:
         data = self._files.read(posixpath.join(uri, table)) or b""
         if digest(memoryview(data)) != part["digest"]:
             raise BrokenError(f"{table} is not what was written")
-        return [_entry(fields, part["bytes"]) for fields in _json(table, data)["entries"]]
+        return [_entry(fields, part["bytes"]) for fields in json_object(table, data)["entries"]]
 
     def _disown(self, names: Sequence[str]) -> None:
         """Take broken checkpoints out of use, so that the next attempt begins anew."""
@@ -313,8 +311,8 @@ class _Save:
     def _commit(self) -> None:
         sizes = self._files.sizes(self._uri)
         parts = [self._told(rank, sizes) for rank in range(self._place.workers)]
-        text = json.dumps(self._marker | {"parts": parts})
-        self._files.save(posixpath.join(self._uri, MARKER), memoryview(text.encode()))
+        text = sealed(self._marker | {"parts": parts})
+        self._files.save(posixpath.join(self._uri, MARKER), memoryview(text))
 
     def _told(self, rank: int, sizes: Mapping[str, int]) -> dict[str, Any]:
         name = _part(rank, self._place.workers)
@@ -357,16 +355,6 @@ def _folders(sizes: Mapping[str, int]) -> list[tuple[tuple[int, int], bool]]:
 
 def _complete(sizes: Mapping[str, int]) -> list[tuple[int, int]]:
     return [key for key, marked in _folders(sizes) if marked]
-
-
-def _json(name: str, data: bytes | None) -> dict[str, Any]:
-    try:
-        found = json.loads(data or b"")
-    except ValueError as error:
-        raise BrokenError(f"{name} cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise BrokenError(f"{name} is no object")
-    return found
 
 
 def _entry(fields: Mapping[str, Any], size: int) -> Entry:

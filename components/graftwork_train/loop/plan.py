@@ -59,7 +59,7 @@ class Plan:
 
     Attributes:
         name: The step's name, for progress.
-        identity: The step's fingerprint; a checkpoint of another one is not used.
+        identity: The step's fingerprint; a checkpoint of another one is refused.
         word: The stage's parameters.
         seed: Of the data's order.
         steps: Optimizer steps.
@@ -187,7 +187,7 @@ def make_plan(
         steps=steps,
         batch=work.sequences,
         replayed=replayed,
-        micro=_micro(job, word, architecture, vocab),
+        micro=held_at_once(job, word, architecture, vocab),
         workers=pool.workers,
         fewest=pool.min_workers or pool.workers,
         cores=pool.cpus_per_worker,
@@ -234,8 +234,12 @@ def _gpu(pool: Pool) -> bool:
     return pool.gpus_per_worker > 0 and torch.cuda.is_available()
 
 
-def _micro(job: Job, word: Training, architecture: Architecture, vocab: int) -> int:
-    """Sequences that a worker holds at once: what the word says, else what fits."""
+def held_at_once(job: Job, word: Training, architecture: Architecture, vocab: int) -> int:
+    """Sequences that a worker holds at once: what the word says, else what fits.
+
+    Raises:
+        RunError: not even the weights fit.
+    """
     work, pool = _work(job), job.step.pool
     gpu = _gpu(pool)
     fewest = pool.min_workers or pool.workers

@@ -14,7 +14,7 @@ from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.job import Job, Outcome
 from graftwork_train.loop.fit import fit
-from graftwork_train.loop.plan import Start
+from graftwork_train.loop.plan import Start, held_at_once
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.nn.hf import load_card
 from graftwork_train.parametrisation import initialise
@@ -53,6 +53,8 @@ def sparsify(body: Sparsify, job: Job) -> Outcome:
 def _begin(body: Sparsify, job: Job) -> tuple[Decoder, Start, Earlier]:
     if body.model is not None:
         shards = TokenShards.open(job.artifact("data").tokens)
+        # Before there are weights, which alone may be more than the memory.
+        held_at_once(job, body, body.model, shards.vocab)
         model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
         if body.parametrisation is not None:
             initialise(body.parametrisation, model, job.step.seed)

@@ -160,7 +160,7 @@ class _Chain:
         yield from parallel_problems(body, architecture, pool)
         context = self._prepare(body.data).context
         yield from model_problems(body, architecture, context)
-        yield from work_problems(body, context, pool)
+        yield from work_problems(body, context, pool, architecture)
         maker = self._body(tokenizer_stage(self.workflow, body.data))
         tokenizer = maker.tokenizer if isinstance(maker, Prepare) else None
         yield from objective_problems(body, architecture, tokenizer)

@@ -8,14 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.spec.base import Path
+from graftwork.spec.mixture import phases_of
+from graftwork.spec.model import Architecture
 from graftwork.spec.resources import Pool
 from graftwork.spec.stages import Continue, Training
 
 Found = Iterator[tuple[Path, str]]
 
 
-def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
-    """What is wrong with a training on sequences of `context` tokens, on a pool if it names one."""
+def work_problems(
+    body: Training, context: int, pool: Pool | None, architecture: Architecture | None = None
+) -> Found:
+    """What is wrong with a training.
+
+    Args:
+        body: The training.
+        context: Tokens of its sequences.
+        pool: Where it runs, if it names one.
+        architecture: Its model's; None where that is in doubt.
+    """
     batch, budget = body.batch, body.budget
     if batch.unit == "tokens" and batch.amount < context:
         yield (
@@ -35,6 +46,7 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
         return
     if pool is not None:
         yield from _workers(body, sequences, pool)
+        yield from _elastic(body, sequences, pool, architecture)
     if body.repetition is not None:
         for message in body.repetition.problems(
             divided=body.parallel.tensor > 1,
@@ -43,6 +55,7 @@ def work_problems(body: Training, context: int, pool: Pool | None) -> Found:
         ):
             yield ("repetition",), message
     yield from _schedule(body, context, tokens)
+    yield from _mixture(body, tokens)
     if isinstance(body, Continue):
         yield from _replay(body, sequences)
 
@@ -59,14 +72,56 @@ def _workers(body: Training, sequences: int, pool: Pool) -> Found:
         )
 
 
+def _elastic(
+    body: Training, sequences: int, pool: Pool, architecture: Architecture | None
+) -> Found:
+    """Workers that exchange something in every forward pass must all have as many of them."""
+    fewest = pool.min_workers or pool.workers
+    experts = architecture is not None and architecture.experts is not None
+    if fewest == pool.workers or not (experts or body.parallel.data == "fsdp"):
+        return
+    uneven = [workers for workers in range(fewest, pool.workers + 1) if sequences % workers]
+    if uneven and sequences >= pool.workers:
+        yield (
+            ("batch",),
+            f"a batch of {sequences} sequences cannot be shared evenly by {uneven[0]} workers, to "
+            f"which min_workers of pool {body.pool!r} may lead, as "
+            f"{'experts need' if experts else 'fsdp needs'} it to be; use a batch that all "
+            f"numbers from {fewest} to {pool.workers} divide, or leave min_workers out",
+        )
+
+
+def _total(body: Training, tokens: int) -> float | None:
+    """Optimizer steps of the budget, where it is in steps or in tokens."""
+    amount = body.budget.amount
+    return {"steps": amount, "tokens": amount / tokens}.get(body.budget.unit)
+
+
+def _mixture(body: Training, tokens: int) -> Found:
+    """Every phase of a mixture has a step at least, as far as that is known."""
+    total = _total(body, tokens)
+    if body.mixture is None or total is None:
+        return
+    steps = max(1, round(total))
+    phases = phases_of(body.mixture)
+    begins = [phase.at.steps(steps, tokens) for phase in phases]
+    for phase, begin, following in zip(phases, begins, [*begins[1:], steps], strict=True):
+        if begin >= min(following, steps):
+            yield (
+                ("mixture",),
+                f"the phase at {phase.at} would begin at step {begin} and end at step "
+                f"{min(following, steps)} of {steps}; give every phase at least one step, within "
+                f"the stage's budget",
+            )
+            return
+
+
 def _schedule(body: Training, context: int, tokens: int) -> Found:
     """The parts of a schedule are held against the budget where it is in steps or tokens."""
     for message in body.schedule.problems(context):
         yield ("schedule",), message
     parts = body.schedule.parts()
-    total = {"steps": body.budget.amount, "tokens": body.budget.amount / tokens}.get(
-        body.budget.unit
-    )
+    total = _total(body, tokens)
     if total is None and any(part.unit != "share" for part in parts.values()):
         return
     # Where the total is not known yet, all parts are shares, and any total will do.
