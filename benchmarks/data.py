@@ -169,10 +169,11 @@ def peers() -> dict[str, Any]:
             kept[:] = np.flatnonzero(codes == 0).tolist()
 
         copied = stage_rate(Path(folder) / "copies.jsonl", near)
-    linear = {
-        name: rate(lambda b, model=classifier(plain, size): model.probabilities(b.texts), batches(plain))
-        for name, size in (("unigrams", 1), ("pairs", 2))
-    }  # fmt: skip
+    some = batches(plain)
+    linear = {}
+    for name, size in (("unigrams", 1), ("pairs", 2)):
+        model = classifier(plain, size)
+        linear[name] = rate(lambda b, model=model: model.probabilities(b.texts), some)
     return {
         "documents": DOCUMENTS,
         "gopher": _compared(rules, np.flatnonzero(keeps).tolist(), theirs["gopher"]),

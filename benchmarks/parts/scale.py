@@ -15,7 +15,6 @@ from typing import Any
 
 import boto3
 import yaml
-
 from parts.texts import generated
 
 SMALL, LARGE = 50_000, 1_000_000
@@ -28,14 +27,18 @@ TURNS = 3
 
 
 def corpus(folder: Path, count: int) -> Path:
-    """So many documents in FILES files of JSON lines; every one differs from all others."""
+    """So many documents in FILES files of JSON lines; every tenth repeats an earlier one."""
     folder.mkdir()
-    texts = [json.dumps(text[:CHARACTERS])[1:] for text in generated(BLOCK)]
+    texts = [json.dumps(text[:CHARACTERS])[1:-1] for text in generated(BLOCK)]
+    half = CHARACTERS // 2
     for part in range(FILES):
         with (folder / f"part-{part:02d}.jsonl").open("w") as file:
             for number in range(part, count, FILES):
-                text = texts[(number // FILES) % BLOCK]
-                file.write(f'{{"text": "document {number} {text}}}\n')
+                of = number // 2 if number % 10 == 9 else number
+                # The halves of two texts, a pair that does not come again below BLOCK ** 2.
+                first, second = of % BLOCK, (of + 17 * (of // BLOCK) + 1) % BLOCK
+                cut = texts[first].rfind(" ", 0, half)
+                file.write(f'{{"text": "{texts[first][:cut]}{texts[second][half:]}"}}\n')
     return folder
 
 
@@ -52,7 +55,7 @@ def run(place: Path, uri: str, stages: dict[str, Any], **storage: str) -> dict[s
         "stages": stages,
     }
     (place / "spec.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "graftwork", "run", str(place / "spec.yaml")]
+    command = [sys.executable, "-m", "graftwork.cli", "run", str(place / "spec.yaml")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(path.read_text()) for path in root.rglob("record.json")]
     return {record["stage"]: record for record in records}
