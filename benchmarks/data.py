@@ -1,10 +1,17 @@
-"""Documents per second of selection and tokenizing, on generated documents of 2 kB.
+"""Documents per second and core of selection and tokenizing, and their memory at size.
 
-    python benchmarks/data.py [documents]
+    python benchmarks/data.py [rates] [peers] [memory] [storage]
 
-Prints one JSON object: documents per second of one core's time, and tokenizing as a ratio to the
-`tokenizers` library alone on the same texts. Reading is left out of the single figures and in the
-whole stages' ones.
+Prints one JSON object; without arguments, all four parts:
+
+- `rates`: documents of 2 kB per second of one core's time, for each step alone and with reading,
+  and tokenizing as a ratio to the `tokenizers` library alone on the same texts.
+- `peers`: Gopher's filters and MinHash as a ratio to datatrove's, and the classifier as a ratio to
+  fastText's, on the same documents, with what each keeps. They run in an environment of their own,
+  with `datatrove[processing]`, `spacy` and `fasttext-numpy2-wheel`; the variable
+  GRAFTWORK_BENCH_PEERS names its Python.
+- `memory`: peak memory of whole stages over 50 thousand and over 1 million documents.
+- `storage`: seconds of a selection from S3 over those from a folder, with moto's server.
 """
 
 from __future__ import annotations
@@ -16,109 +23,189 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+from parts.scale import memory, storage
+from parts.texts import copies, generated, library
 from tokenizers import Tokenizer
 
 from graftwork.spec.data import JsonlCorpus, TrainedBpe
 from graftwork.spec.dedup import ExactDedup, MinHash
+from graftwork.spec.filters import C4, Gopher
 from graftwork.spec.resources import Storage
 from graftwork.spec.selection import Heuristics
 from graftwork_train.data.documents import BATCH_DOCUMENTS, Batch, Document
 from graftwork_train.data.encode import Encode, Plan, write_shards
-from graftwork_train.data.scoring.linear import Recipe, train
+from graftwork_train.data.scoring.linear import Linear, Recipe, train
 from graftwork_train.data.stream import Source, Stream
 from graftwork_train.data.tokenizer import Makings, build
-from graftwork_train.selection import exact_dedup, heuristics, minhash
+from graftwork_train.selection import c4, exact_dedup, gopher, heuristics, minhash
 
 ROUNDS = 3
-SIZE = 2000
+DOCUMENTS = 1800
+EXAMPLES = 400
+PEERS = "GRAFTWORK_BENCH_PEERS"
 
 
-def texts(count: int) -> list[str]:
-    """Sentences of a Zipf-like vocabulary, in lines and paragraphs."""
-    generator = np.random.default_rng(0)
-    letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
-    lengths = generator.integers(2, 11, 20_000)
-    vocabulary = ["".join(generator.choice(letters, n)) for n in lengths]
-    found = []
-    for _ in range(count):
-        ranks = np.minimum(generator.zipf(1.2, 400) - 1, len(vocabulary) - 1)
-        words = [vocabulary[rank] for rank in ranks]
-        for at in range(12, len(words), 13):
-            words[at] += "." if at % 39 else ".\n"
-        found.append(" ".join(words)[:SIZE])
-    return found
+def batches(texts: Sequence[str]) -> list[Batch]:
+    """The texts as the batches that a stage works on."""
+    documents = [Document(str(n), text, "d") for n, text in enumerate(texts)]
+    return [
+        Batch("c", tuple(documents[at : at + BATCH_DOCUMENTS]))
+        for at in range(0, len(texts), BATCH_DOCUMENTS)
+    ]
 
 
-def rate(function, batches) -> float:
+def rate(function: Callable[[Batch], object], some: Sequence[Batch]) -> float:
     """Documents per second of processor time, the median of some rounds."""
     seconds = []
     for _ in range(ROUNDS):
         started = time.process_time()
-        for batch in batches:
+        for batch in some:
             function(batch)
         seconds.append(time.process_time() - started)
-    return round(sum(len(batch.documents) for batch in batches) / median(seconds))
+    return round(sum(len(batch.documents) for batch in some) / median(seconds))
 
 
-def stage_rate(source: Source, work, count: int) -> float:
-    started = time.process_time()
-    with Stream([source], Storage()) as stream:
-        work(stream)
-    return round(count / (time.process_time() - started))
+def stage_rate(path: Path, work: Callable[[Stream], object]) -> float:
+    """Documents per second of processor time, reading included."""
+    source = Source("c", JsonlCorpus(source="jsonl", uri=str(path)))
+    count = path.read_text().count("\n")
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        with Stream([source], Storage()) as stream:
+            work(stream)
+        seconds.append(time.process_time() - started)
+    return round(count / median(seconds))
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2048
-    made = texts(count)
-    documents = [Document(str(n), text, "d") for n, text in enumerate(made)]
-    batches = [
-        Batch("c", tuple(documents[at : at + BATCH_DOCUMENTS]))
-        for at in range(0, count, BATCH_DOCUMENTS)
-    ]
-    classifier = train(made[:400], np.arange(400) % 2 == 0, Recipe())
+def write(path: Path, texts: Sequence[str]) -> Path:
+    """The texts as a file of JSON lines."""
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def classifier(texts: Sequence[str], word_ngrams: int) -> Linear:
+    """One that tells every second of the first texts from the others."""
+    labels = np.arange(EXAMPLES) % 2 == 0
+    return train(texts[:EXAMPLES], labels, Recipe(word_ngrams=word_ngrams))
+
+
+def rates() -> dict[str, Any]:
+    """Each step alone, then with reading."""
+    made = generated(DOCUMENTS)
+    some = batches(made)
+    quality = classifier(made, 2)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "corpus.jsonl"
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in made))
+        path = write(Path(folder) / "corpus.jsonl", made)
         source = Source("c", JsonlCorpus(source="jsonl", uri=str(path)))
         word = TrainedBpe(train="bpe", vocab=8192)
         encoder = build(word, Makings(Stream([source], Storage()), Storage()))
         alone = Tokenizer.from_str(encoder.text)
 
-        def write(stream: Stream) -> None:
-            write_shards(stream, encoder, Plan(Path(folder), 1024, "concatenate", 0.01))
+        def shards(stream: Stream) -> None:
+            with tempfile.TemporaryDirectory() as out:
+                write_shards(stream, encoder, Plan(Path(out), 1024, "concatenate", 0.01))
 
         found = {
-            "documents": count,
-            "bytes per document": round(sum(map(len, made)) / count),
-            "heuristics": rate(heuristics._Judge(Heuristics(name="heuristics")), batches),
-            "quality classifier": rate(lambda b: classifier.probabilities(b.texts), batches),
-            "exact_dedup": rate(exact_dedup._keys, batches),
-            "minhash, 14 bands of 8": rate(minhash._Sign(5, 112), batches),
+            "documents": len(made),
+            "bytes per document": round(sum(map(len, made)) / len(made)),
+            "heuristics": rate(heuristics._Judge(Heuristics(name="heuristics")), some),
+            "gopher": rate(gopher._Judge(Gopher(name="gopher")), some),
+            "c4": rate(c4._Judge(C4(name="c4")), some),
+            "quality classifier": rate(lambda b: quality.probabilities(b.texts), some),
+            "exact_dedup": rate(exact_dedup._keys, some),
+            "minhash, 14 bands of 8": rate(minhash._Sign(5, 112), some),
             "tokenizers alone": rate(
-                lambda b: alone.encode_batch_fast(b.texts, add_special_tokens=False), batches
+                lambda b: alone.encode_batch_fast(b.texts, add_special_tokens=False), some
             ),
-            "tokenizing": rate(Encode(encoder), batches),
-            "reading": stage_rate(source, lambda s: list(s.batches()), count),
-            "reading, tokenizing, packing and writing": stage_rate(source, write, count),
+            "tokenizing": rate(Encode(encoder), some),
+            "reading": stage_rate(path, lambda s: list(s.batches())),
+            "reading, tokenizing, packing and writing": stage_rate(path, shards),
             "reading and exact_dedup": stage_rate(
-                source, lambda s: exact_dedup.exact_dedup(ExactDedup(name="exact_dedup"), s, None),
-                count,
+                path, lambda s: exact_dedup.exact_dedup(ExactDedup(name="exact_dedup"), s, None)
             ),
             "reading and minhash": stage_rate(
-                source, lambda s: minhash.minhash(MinHash(name="minhash"), s, None), count
+                path, lambda s: minhash.minhash(MinHash(name="minhash"), s, None)
             ),
-        }  # fmt: skip
-    found["tokenizing, ratio to tokenizers alone"] = round(
-        found["tokenizing"] / found["tokenizers alone"], 3
-    )
-    print(json.dumps(found, indent=1))
+        }
+    ratio = found["tokenizing"] / found["tokenizers alone"]
+    return {**found, "tokenizing, ratio to tokenizers alone": round(ratio, 3)}
+
+
+def peers() -> dict[str, Any]:
+    """Ratios of ours to others' documents per second of one core's time, and what both keep."""
+    python = os.environ.get(PEERS)
+    if not python:
+        return {"left out": f"{PEERS} names no Python that has datatrove and fastText"}
+    plain, doubled = library(DOCUMENTS), copies(DOCUMENTS)
+    classes = [f"__label__{n % 2} {' '.join(text.split())}" for n, text in enumerate(plain)]
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "rules.jsonl", plain)
+        write(Path(folder) / "copies.jsonl", doubled)
+        (Path(folder) / "classes.txt").write_text("\n".join(classes[:EXAMPLES]) + "\n")
+        script = Path(__file__).parent / "parts" / "trove.py"
+        done = subprocess.run(
+            [python, str(script), folder], stdout=subprocess.PIPE, text=True, check=True
+        )
+        theirs = json.loads(done.stdout.splitlines()[-1])
+        rules = rate(gopher._Judge(Gopher(name="gopher")), batches(plain))
+        keeps = np.concatenate(
+            [gopher._Judge(Gopher(name="gopher"))(batch)["codes"] == 0 for batch in batches(plain)]
+        )
+        kept: list[int] = []
+
+        def near(stream: Stream) -> None:
+            codes = minhash.minhash(MinHash(name="minhash"), stream, None).codes
+            kept[:] = np.flatnonzero(codes == 0).tolist()
+
+        copied = stage_rate(Path(folder) / "copies.jsonl", near)
+    some = batches(plain)
+    linear = {}
+    for name, size in (("unigrams", 1), ("pairs", 2)):
+        model = classifier(plain, size)
+        linear[name] = rate(lambda b, model=model: model.probabilities(b.texts), some)
+    return {
+        "documents": DOCUMENTS,
+        "gopher": _compared(rules, np.flatnonzero(keeps).tolist(), theirs["gopher"]),
+        "minhash, reading included in ours": _compared(copied, kept, theirs["minhash"]),
+        "classifier": {
+            name: {
+                "ours": ours,
+                "fasttext": round(DOCUMENTS / theirs["fasttext"][name]),
+                "ratio": round(ours * theirs["fasttext"][name] / DOCUMENTS, 2),
+            }
+            for name, ours in linear.items()
+        },
+    }
+
+
+def _compared(ours: float, kept: list[int], theirs: dict[str, Any]) -> dict[str, Any]:
+    datatrove = DOCUMENTS / theirs["seconds"]
+    return {
+        "ours": ours,
+        "datatrove": round(datatrove),
+        "ratio": round(ours / datatrove, 1),
+        "kept by ours": len(kept),
+        "kept by datatrove": len(theirs["kept"]),
+        "kept by one of both": len(set(kept) ^ set(theirs["kept"])),
+    }
+
+
+def main() -> None:
+    """Measure the parts that were asked for."""
+    parts = {"rates": rates, "peers": peers, "memory": memory, "storage": storage}
+    names = sys.argv[1:] or list(parts)
+    print(json.dumps({name: parts[name]() for name in names}, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,8 +53,14 @@ class Bench:
         self.count = 0
 
     def __call__(
-        self, stage: dict[str, Any], workers: int = 1, inputs: Any = None, **corpora: Any
+        self,
+        stage: dict[str, Any],
+        workers: int = 1,
+        inputs: Any = None,
+        again: Path | None = None,
+        **corpora: Any,
     ) -> tuple[Path, Outcome]:
+        """Perform a stage; `again` is the scratch folder of an attempt that was killed."""
         self.count += 1
         out = self.root / f"out{self.count}"
         out.mkdir()
@@ -73,9 +80,10 @@ class Bench:
             fingerprint="0" * 20,
         )
         paths = list(inputs.values())
-        scratch = self.root / f"scratch{self.count}"
-        scratch.mkdir()
-        job = Job(step=step, out=out, scratch=scratch, fetch=lambda at: Artifact(None, paths[at]))
+        scratch = again or self.root / f"scratch{self.count}"
+        scratch.mkdir(exist_ok=True)
+        record: Any = SimpleNamespace(content="c")
+        job = Job(step=step, out=out, scratch=scratch, fetch=lambda at: Artifact(record, paths[at]))
         return out, perform(step.spec.body, job)
 
 

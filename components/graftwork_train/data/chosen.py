@@ -118,6 +118,8 @@ def _write(stream: Stream, verdicts: Verdicts, out: Path) -> _Write:
         for batch in stream.batches("writing"):
             here = slice(at, at + len(batch.documents))
             at = here.stop
+            if at > len(verdicts.codes):
+                raise stream.changed(batch.corpus)
             reasons = [verdicts.reasons[code] for code in verdicts.codes[here].tolist()]
             done.add(list(batch.documents), reasons)
             columns = {

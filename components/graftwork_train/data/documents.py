@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import xxhash
 
@@ -47,12 +47,15 @@ Item = Document | Broken
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Documents of one corpus in their order, with what was broken between them."""
+    """Documents of one corpus in their order, with what was broken between them.
+
+    `group` is the number of the group of pieces that they were read from.
+    """
 
     corpus: str
     documents: tuple[Document, ...]
     broken: tuple[Broken, ...] = ()
-    files: int = 0
+    group: int = 0
 
     @property
     def texts(self) -> list[str]:
@@ -66,7 +69,7 @@ class Batch:
         return sum(whole) % 2**128
 
 
-def batched(corpus: str, items: Iterable[Item]) -> Iterator[Batch]:
+def batched(corpus: str, items: Iterable[Item], group: int = 0) -> Iterator[Batch]:
     """Put items into batches of bounded size, order kept."""
     documents: list[Document] = []
     broken: list[Broken] = []
@@ -78,10 +81,10 @@ def batched(corpus: str, items: Iterable[Item]) -> Iterator[Batch]:
             documents.append(item)
             characters += len(item.text)
         if len(documents) + len(broken) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-            yield Batch(corpus, tuple(documents), tuple(broken))
+            yield Batch(corpus, tuple(documents), tuple(broken), group)
             documents, broken, characters = [], [], 0
     if documents or broken:
-        yield Batch(corpus, tuple(documents), tuple(broken))
+        yield Batch(corpus, tuple(documents), tuple(broken), group)
 
 
 @dataclass(slots=True)
@@ -144,6 +147,18 @@ class Tally:
     def summary(self) -> str:
         """Digest of what was read, for the record."""
         return f"{self.digest:032x}"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What has been counted, as plain data."""
+        counted = {"documents": self.documents, "digest": self.summary, "broken": self.broken}
+        return {**counted, "examples": list(self.examples), "levels": self._levels}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what an earlier attempt has counted."""
+        self.documents, self.digest = state["documents"], int(state["digest"], 16)
+        self.broken, self.examples = Counter(state["broken"]), list(state["examples"])
+        self._levels = Counter(state["levels"])
 
     def _fail(self, level: str, count: int) -> None:
         share = self._levels[level] / max(count, 1)

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ from graftwork_train.data.stream import Arrays, Function, Group
 # Blocks between the two operators: small, so that a file is shared out while it is being read.
 BLOCK_BYTES = 4 * 2**20
 _FIELDS = ("id", "text", "domain", "metadata", "broken")
-_BLOCK = pa.schema([(name, pa.large_string()) for name in ("corpus", *_FIELDS)])
+_BLOCK = pa.schema(
+    [("group", pa.int64()), *((name, pa.large_string()) for name in ("corpus", *_FIELDS))]
+)
 _DONE = pa.schema([("summary", pa.large_string()), ("arrays", pa.large_binary())])
 
 
@@ -38,6 +41,7 @@ class Summary:
     """What the driver must know of a batch besides the function's arrays."""
 
     corpus: str
+    group: int
     documents: int
     characters: int
     digest: int
@@ -99,6 +103,7 @@ def _apply(table: pa.Table, function: Function) -> Iterator[pa.Table]:
         arrays = function(batch) if batch.documents else {}
         summary = {
             "corpus": batch.corpus,
+            "group": batch.group,
             "documents": len(batch.documents),
             "characters": sum(map(len, batch.texts)),
             # As text: JSON readers are not bound to keep 128 bits of a number.
@@ -116,12 +121,13 @@ def to_table(batch: Batch) -> pa.Table:
     ]
     rows.extend((None, None, None, None, json.dumps(asdict(one))) for one in batch.broken)
     columns = dict(zip(_FIELDS, map(list, zip(*rows, strict=True)), strict=True))
-    return pa.table({"corpus": [batch.corpus] * len(rows), **columns}, _BLOCK)
+    same = {"group": [batch.group] * len(rows), "corpus": [batch.corpus] * len(rows)}
+    return pa.table({**same, **columns}, _BLOCK)
 
 
 def from_table(table: pa.Table) -> Iterator[Batch]:
-    """The batches of a block, one for each run of rows of the same corpus."""
-    for corpus, rows in groupby(table.to_pylist(), key=lambda row: row["corpus"]):
+    """The batches of a block, one for each run of rows of the same group."""
+    for (group, corpus), rows in groupby(table.to_pylist(), key=itemgetter("group", "corpus")):
         documents, broken = [], []
         for row in rows:
             if row["broken"] is None:
@@ -129,7 +135,7 @@ def from_table(table: pa.Table) -> Iterator[Batch]:
                 documents.append(Document(row["id"], row["text"], row["domain"], kept))
             else:
                 broken.append(Broken(**json.loads(row["broken"])))
-        yield Batch(corpus, tuple(documents), tuple(broken))
+        yield Batch(corpus, tuple(documents), tuple(broken), group)
 
 
 def pack(arrays: Arrays) -> bytes:

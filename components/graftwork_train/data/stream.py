@@ -6,22 +6,22 @@ The order and what is read never depend on the number of workers, so neither doe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self
-
-import numpy.typing as npt
+from typing import Self
 
 from graftwork.errors import RunError
 from graftwork.spec.resources import Storage
 from graftwork_train.data.corpora.artifact import DocumentsArtifact
 from graftwork_train.data.corpora.base import Part, limited_parts, read_part
-from graftwork_train.data.documents import Batch, Tally, batched
+from graftwork_train.data.documents import Batch, Broken, Item, Tally, batched
+from graftwork_train.data.ledger import Arrays, Ledger, Pass, Position
 from graftwork_train.job import Job
 
-Arrays = dict[str, npt.NDArray[Any]]
+__all__ = ["Arrays", "Function", "Group", "Source", "Stream", "sources_of"]
+
 Function = Callable[[Batch], Arrays]
 
 # Texts up to this many characters in all are kept, and not read again in a second pass.
@@ -46,39 +46,59 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Neighbouring pieces of one corpus that one worker reads in one go."""
+    """Neighbouring pieces of one corpus that one worker reads in one go.
+
+    Attributes:
+        source: The corpus.
+        parts: The pieces.
+        storage: Where they lie.
+        number: Its place among all groups.
+        done: Documents and broken ones at its beginning that are left out.
+    """
 
     source: Source
     parts: tuple[Part, ...]
     storage: Storage
+    number: int = 0
+    done: tuple[int, int] = (0, 0)
 
     def batches(self) -> Iterator[Batch]:
         """The group's documents."""
         corpus = self.source.corpus
         items = chain.from_iterable(read_part(corpus, part, self.storage) for part in self.parts)
-        yield from batched(self.source.name, items)
+        yield from batched(self.source.name, _after(items, *self.done), self.number)
 
 
 class Stream:
     """The documents of several sources. Use it in a `with`, which gives the pool back.
+
+    With a `ledger`, what `map` has found outlives a killed attempt at the stage.
 
     Attributes:
         tallies: By source, what the last full pass has found.
     """
 
     def __init__(
-        self, sources: Sequence[Source], storage: Storage, workers: int = 1, job: Job | None = None
+        self,
+        sources: Sequence[Source],
+        storage: Storage,
+        workers: int = 1,
+        job: Job | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.tallies: dict[str, Tally] = {}
         self._sources = {source.name: source for source in sources}
         self._workers = workers
         self._job = job
+        self._ledger = ledger
+        self._passes = 0
         self._groups: list[Group] = []
         self._files: dict[str, int] = {}
         for source in sources:
             parts = limited_parts(source.corpus, source.name, storage)
             self._files[source.name] = len(parts)
-            self._groups += [Group(source, some, storage) for some in _grouped(parts)]
+            for some in _grouped(parts):
+                self._groups.append(Group(source, some, storage, len(self._groups)))
         self._total = max(1, sum(_size(part) for group in self._groups for part in group.parts))
         self._kept: list[Batch] | None = None
         self._digests: dict[str, str] = {}
@@ -98,23 +118,13 @@ class Stream:
             RunError: a source holds no document, is broken beyond its limit, or has changed since
                 the last pass.
         """
-        kept: list[Batch] | None = []
-        characters = 0
-        self._begin()
-        for batch in self._kept if self._kept is not None else self._read():
-            size = sum(map(len, batch.texts))
-            characters += size
-            if kept is not None:
-                kept.append(batch)
-                if characters > KEPT_CHARACTERS:
-                    kept = None
-            self._count(batch, characters, doing)
+        for batch in self._pass(doing, Position()):
             if batch.documents:
                 yield batch
-        self._kept = kept
-        self._end()
 
-    def map(self, function: Function, doing: str = "reading") -> Iterator[Arrays]:
+    def map(
+        self, function: Function, doing: str = "reading", *, here: bool = False
+    ) -> Iterator[Arrays]:
         """`function` of every batch of documents, in order; over the pool where it is large.
 
         Args:
@@ -122,38 +132,110 @@ class Stream:
                 dataclass with `__call__`. What it gives for a document must not depend on the
                 others in the batch.
             doing: What the progress says.
+            here: Whether it must be called in this process, such as one that holds a model.
 
         Raises:
             RunError: as `batches`.
         """
-        if self._workers == 1 or self._kept is not None:
-            for batch in self.batches(doing):
-                yield function(batch)
-            return
+        self._begin()
+        kept = self._opened(function)
+        at = Position()
+        if kept is not None:
+            for piece in kept.pieces():
+                at = piece.end
+                for name, state in piece.state.items():
+                    self.tallies[name].restore(state)
+                yield from piece.batches
+        here = here or self._workers == 1 or self._kept is not None
+        work = self._worked(function, doing, at) if here else self._shared(function, doing, at)
+        for end, arrays in work:
+            if kept is not None:
+                kept.add(arrays, end, {name: each.state for name, each in self.tallies.items()})
+            if arrays is not None:
+                yield arrays
+        if kept is not None:
+            kept.close(Position(len(self._groups)))
+
+    def _opened(self, function: Function) -> Pass | None:
+        """What earlier attempts have kept of this pass; None where nothing is kept."""
+        self._passes += 1
+        if self._ledger is None or self._kept is not None:
+            return None
+        return self._ledger.open(f"{self._passes:02d}", function, self.parts)
+
+    def _worked(
+        self, function: Function, doing: str, at: Position
+    ) -> Iterator[tuple[Position, Arrays | None]]:
+        """By batch after `at`: where it ends, and the function's arrays if it has documents."""
+        for batch in self._pass(doing, at):
+            at = at.after(batch.group, len(batch.documents), len(batch.broken))
+            yield at, function(batch) if batch.documents else None
+
+    def _shared(
+        self, function: Function, doing: str, at: Position
+    ) -> Iterator[tuple[Position, Arrays | None]]:
+        """As `_worked`, over the pool."""
         # Ray is loaded only where several workers are asked for.
         pool = importlib.import_module("graftwork_train.data.ray")
-        if not self._connected:
+        groups = self._left(at)
+        if groups and not self._connected:
             connection = importlib.import_module("graftwork_train.connection")
             self._stack.enter_context(connection.connected(self._workers))
             self._connected = True
-        self._begin()
         characters = 0
-        for summary, arrays in pool.over_pool(self._groups, function):
+        for summary, arrays in pool.over_pool(groups, function) if groups else ():
             characters += summary.characters
             tally = self.tallies[summary.corpus]
             tally.add(summary.documents, summary.digest, summary.broken)
             self._tell(characters, doing)
-            if summary.documents:
-                yield arrays
+            at = at.after(summary.group, summary.documents, len(summary.broken))
+            yield at, arrays if summary.documents else None
         self._end()
+
+    def _pass(self, doing: str, at: Position) -> Iterator[Batch]:
+        """All batches after `at` in this process, counted; empty ones too."""
+        kept: list[Batch] | None = [] if at == Position() else None
+        characters = 0
+        if at == Position():
+            self._begin()
+        for batch in self._kept if self._kept is not None else self._read(at):
+            characters += sum(map(len, batch.texts))
+            if kept is not None:
+                kept.append(batch)
+                if characters > KEPT_CHARACTERS:
+                    kept = None
+            tally = self.tallies[batch.corpus]
+            tally.add(len(batch.documents), batch.digest, batch.broken)
+            self._tell(characters, doing)
+            yield batch
+        self._kept = kept
+        self._end()
+
+    def expect(self, digests: Mapping[str, str]) -> None:
+        """Refuse sources whose digests are others than these, as if a pass had read them before."""
+        for name in self._sources:
+            self._digests.setdefault(name, digests[name])
+
+    @property
+    def parts(self) -> list[tuple[Part, ...]]:
+        """All that is read, by group."""
+        return [group.parts for group in self._groups]
 
     @property
     def sources(self) -> Mapping[str, str]:
         """By source, a digest of what the last pass has read."""
         return {name: tally.summary for name, tally in self.tallies.items()}
 
-    def _read(self) -> Iterator[Batch]:
-        return chain.from_iterable(group.batches() for group in self._groups)
+    def _left(self, at: Position) -> list[Group]:
+        """The groups after `at`; the first of them may be done in part."""
+        done = (at.documents, at.broken)
+        return [
+            replace(group, done=done) if group.number == at.group else group
+            for group in self._groups[at.group :]
+        ]
+
+    def _read(self, at: Position) -> Iterator[Batch]:
+        return chain.from_iterable(group.batches() for group in self._left(at))
 
     def _begin(self) -> None:
         self.tallies = {
@@ -166,11 +248,6 @@ class Stream:
             for name, source in self._sources.items()
         }
 
-    def _count(self, batch: Batch, characters: int, doing: str) -> None:
-        tally = self.tallies[batch.corpus]
-        tally.add(len(batch.documents), batch.digest, batch.broken)
-        self._tell(characters, doing)
-
     def _tell(self, characters: int, doing: str) -> None:
         if self._job is not None:
             done = min(characters, self._total)
@@ -180,10 +257,16 @@ class Stream:
         for name, tally in self.tallies.items():
             tally.check()
             if self._digests.setdefault(name, tally.summary) != tally.summary:
-                raise RunError(
-                    f"corpus {name}: {tally.uri} changed while it was read",
-                    "Wait until nothing writes to it, then run the workflow again.",
-                )
+                raise self.changed(name)
+
+    def changed(self, name: str) -> RunError:
+        """The error that a source is not what an earlier pass has read; what that found is gone."""
+        if self._ledger is not None:
+            self._ledger.clear()
+        return RunError(
+            f"corpus {name}: {self._sources[name].uri} changed while it was read",
+            "Wait until nothing writes to it, then run the workflow again.",
+        )
 
 
 def sources_of(job: Job, names: Sequence[str], several: bool, field: str = "from") -> list[Source]:
@@ -210,6 +293,19 @@ def sources_of(job: Job, names: Sequence[str], several: bool, field: str = "from
             uri = job.step.input_uri(job.step.one(role))
         found.append(Source(name, DocumentsArtifact(uri)))
     return found
+
+
+def _after(items: Iterable[Item], documents: int, broken: int) -> Iterator[Item]:
+    """Items without so many documents and so many broken ones that come first."""
+    for item in items:
+        if isinstance(item, Broken):
+            broken -= 1
+            if broken < 0:
+                yield item
+        else:
+            documents -= 1
+            if documents < 0:
+                yield item
 
 
 def _grouped(parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:

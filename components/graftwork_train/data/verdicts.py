@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from graftwork_train.data.ledger import Arrays
 
 KEPT = "kept"
 
@@ -31,3 +34,15 @@ class Verdicts:
     metrics: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
+
+    def packed(self) -> Arrays:
+        """As arrays, to be kept."""
+        plain = [self.reasons, dict(self.metrics), [dict(each) for each in self.tables], self.notes]
+        text = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+        return {"scores": self.scores, "codes": self.codes, "plain": text}
+
+    @classmethod
+    def unpacked(cls, arrays: Arrays) -> Self:
+        """What `packed` has packed."""
+        reasons, metrics, tables, notes = json.loads(arrays["plain"].tobytes())
+        return cls(arrays["scores"], arrays["codes"], tuple(reasons), metrics, tables, tuple(notes))

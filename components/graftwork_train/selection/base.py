@@ -7,7 +7,7 @@ stream's order. What it keeps of a document while it thinks are numbers, never t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graftwork.spec.selection import Selection
-from graftwork_train.data.stream import Function, Stream
+from graftwork_train.data.stream import Arrays, Function, Stream
 from graftwork_train.data.verdicts import KEPT, Verdicts
 
 __all__ = ["KEPT", "Context", "Verdicts", "best_share", "joined", "judged", "select"]
@@ -34,6 +34,7 @@ class Context:
         folder: Folder of the artifact that a field of the method names, such as `model`.
         opened: The documents of the corpora and stages that a field of the method names.
         progress: Called with done, total and unit.
+        once: Gives arrays by their name, or makes them; what took long outlives a killed attempt.
     """
 
     seed: int
@@ -43,6 +44,7 @@ class Context:
     progress: Callable[[float, float, str], None]
     folder: Callable[[str], Path]
     opened: Callable[[str], Stream]
+    once: Callable[[str, Callable[[], Arrays]], Arrays] = field(default=lambda name, make: make())
 
 
 @singledispatch

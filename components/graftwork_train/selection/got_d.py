@@ -45,7 +45,12 @@ def got_d(method: GotD, documents: Stream, context: Context) -> Verdicts:
     candidates = embeddings(documents, embed)
     target = embeddings(context.opened("target"), embed)
     mean = candidates.mean(axis=0)
-    gradient = _gradients(unit(candidates - mean), unit(target - mean), method, context.seed)
+    gradient = context.once(
+        "gradient",
+        lambda: {
+            "each": _gradients(unit(candidates - mean), unit(target - mean), method, context.seed)
+        },
+    )["each"]
     scores = (gradient if method.away else -gradient).astype(np.float32)
     codes = np.ones(len(scores), np.int16)
     codes[best_share(scores, method.keep)] = 0

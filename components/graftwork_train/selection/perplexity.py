@@ -19,7 +19,7 @@ half is scored by the model of the other, since a model ranks by memory what it 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,14 @@ from graftwork_train.data.sample import sample_texts
 from graftwork_train.data.scoring.losses import document_losses
 from graftwork_train.data.scoring.runs import Runs
 from graftwork_train.data.stream import Arrays, Stream
-from graftwork_train.data.tokenizer import load_encoder
-from graftwork_train.nn import load_model
+from graftwork_train.data.tokenizer import Encoder, load_encoder
+from graftwork_train.nn import Decoder, load_model
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
 # A model of runs learns from this much text at most, in characters.
 LEARN_CHARACTERS = 8_000_000
 READ_CHARACTERS = 2048
+_HALVES = ("lower", "upper")
 
 _Bits = npt.NDArray[np.float64]
 
@@ -73,17 +74,26 @@ def _part(bits: _Bits, method: Perplexity) -> npt.NDArray[np.int64]:
 
 
 def _of_runs(method: Perplexity, documents: Stream, context: Context) -> _Bits:
+    found = context.once("runs", lambda: _learned(method, documents, context))
+    lower, upper = (Runs(found[f"{half}_contexts"], found[f"{half}_runs"]) for half in _HALVES)
+    judge = _Judge((lower, upper))
+    parts = [arrays["bits"] for arrays in documents.map(judge, "scoring")]
+    return joined(parts, np.float64)
+
+
+def _learned(method: Perplexity, documents: Stream, context: Context) -> Arrays:
+    """The models that score the lower and the upper half of the documents, packed."""
     if method.learn_from:
         texts = sample_texts(context.opened("learn_from"), LEARN_CHARACTERS)
-        model = Runs.count(texts, method.order)
-        judge = _Judge((model, model))
+        models = (Runs.count(texts, method.order),) * 2
     else:
         lower, upper = _halves(documents)
         # The lower half is scored by the model of the upper one, and the other way round.
         models = Runs.count(upper, method.order), Runs.count(lower, method.order)
-        judge = _Judge(models)
-    parts = [arrays["bits"] for arrays in documents.map(judge, "scoring")]
-    return joined(parts, np.float64)
+    found: Arrays = {}
+    for half, model in zip(_HALVES, models, strict=True):
+        found |= {f"{half}_contexts": model.contexts, f"{half}_runs": model.runs}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +139,20 @@ def _of_model(documents: Stream, context: Context) -> _Bits:
     device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
     folder = context.folder("model")
     encoder, model = load_encoder(folder), load_model(folder).to(device)
-    bits = []
-    for batch in documents.batches("scoring"):
+    parts = documents.map(_OfModel(encoder, model), "scoring", here=True)
+    return joined([arrays["bits"] for arrays in parts], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfModel:
+    """Bits per byte of a batch under a model: float64 (documents,)."""
+
+    encoder: Encoder
+    # Not compared: which model it is, its artifact says.
+    model: Decoder = field(compare=False)
+
+    def __call__(self, batch: Batch) -> Arrays:
         texts = [text[:READ_CHARACTERS] for text in batch.texts]
-        losses = document_losses(model, encoder.each(texts), encoder.eos)
-        bits.append(losses / (np.log(2) * np.array([len(text.encode()) for text in texts])))
-    return np.concatenate(bits)
+        losses = document_losses(self.model, self.encoder.each(texts), self.encoder.eos)
+        sizes = np.array([len(text.encode()) for text in texts])
+        return {"bits": losses / (np.log(2) * sizes)}

@@ -25,6 +25,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ from graftwork_train.data.scoring.losses import document_losses
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.nn import load_model
-from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
+from graftwork_train.selection.base import KEPT, Context, Verdicts, best_share, joined, select
 
 _Losses = npt.NDArray[np.float64]
 _Places = npt.NDArray[np.int64]
@@ -57,12 +58,23 @@ def preselect(method: PreSelect, documents: Stream, context: Context) -> Verdict
         RunError: the models' order does not show in their losses on any document, or on all.
     """
     torch.set_num_threads(context.cores)
+    learned = context.once("classifier", lambda: _learned(method, documents, context))
+    classifier = Linear.unpacked(learned)
+    metrics, table = json.loads(learned["told"].tobytes())
+    parts = [arrays["scores"] for arrays in documents.map(_Score(classifier), "scoring")]
+    scores = joined(parts, np.float32)
+    codes = np.ones(len(scores), np.int16)
+    best = best_share(scores, method.keep)
+    codes[best] = 0
+    metrics["threshold"] = float(scores[best[-1]])
+    return Verdicts(scores, codes, (KEPT, "below_the_share"), metrics, [table])
+
+
+def _learned(method: PreSelect, documents: Stream, context: Context) -> Arrays:
+    """The classifier, packed, and `told`: metrics and the table for the report, as JSON."""
     examined = examine(documents, method.sample, learn=not method.models)
-    losses = (
-        _of_models(method, examined, context)
-        if method.models
-        else _of_ladder(method, examined, context)
-    )
+    score = _of_models if method.models else _of_ladder
+    losses = context.once("losses", lambda: {"losses": score(method, examined, context)})["losses"]
     strength = concordance(losses)
     gain = None if method.models else _gain(losses, examined)
     positive, negative = _extremes(strength, gain)
@@ -70,22 +82,15 @@ def preselect(method: PreSelect, documents: Stream, context: Context) -> Verdict
     labels = np.arange(len(texts)) < len(positive)
     recipe = Recipe(method.epochs, method.learning_rate, method.word_ngrams, context.seed)
     classifier = train(texts, labels, recipe)
-    parts = [arrays["scores"] for arrays in documents.map(_Score(classifier), "scoring")]
-    scores = joined(parts, np.float32)
-    codes = np.ones(len(scores), np.int16)
-    best = np.argsort(-scores, kind="stable")[: max(1, round(method.keep * len(scores)))]
-    codes[best] = 0
     metrics = {
         "scored": float(np.sum(~np.isnan(strength))),
         "positives": float(len(positive)),
         "in_order": float(np.nanmean(np.where(np.isnan(strength), np.nan, strength == 1))),
         "predictive_strength": float(np.nanmean(strength)),
         "classifier_accuracy": classifier.accuracy,
-        "threshold": float(scores[best[-1]]),
     }
-    return Verdicts(
-        scores, codes, (KEPT, "below_the_share"), metrics, [_table(method, losses, examined)]
-    )
+    told = json.dumps([metrics, _table(method, losses, examined)]).encode()
+    return {**classifier.packed(), "told": np.frombuffer(told, np.uint8)}
 
 
 @dataclass(frozen=True, slots=True)

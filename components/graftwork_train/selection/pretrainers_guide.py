@@ -21,7 +21,7 @@ API; here they come from examples in `toxic`, or, as any scores may, from a fiel
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +55,10 @@ def pretrainers_guide(method: PretrainersGuide, documents: Stream, context: Cont
     Raises:
         graftwork.errors.RunError: there is nothing to learn good or toxic text from.
     """
-    learned: dict[str, Linear] = {}
-    if method.quality is not None and method.quality_field is None:
-        learned["quality"] = (
-            # Trained with the stage's documents as the positive class: 1 is bad.
-            of_examples(context.opened("good"), documents, context.seed)
-            if method.good
-            else of_domain(documents, method.good_domain, context.seed)
-        )
-    if method.toxicity is not None and method.toxicity_field is None:
-        learned["toxicity"] = of_examples(documents, context.opened("toxic"), context.seed)
+    learned = {
+        name: Linear.unpacked(context.once(name, teach))
+        for name, teach in _teachers(method, documents, context).items()
+    }
     parts = list(documents.map(_Judge(method, learned), "judging"))
     found = {name: joined([arrays[name] for arrays in parts], np.float32) for name in parts[0]}
     codes = found.pop("codes").astype(np.int16)
@@ -76,6 +70,25 @@ def pretrainers_guide(method: PretrainersGuide, documents: Stream, context: Cont
         metrics={f"{name}_classifier_accuracy": each.accuracy for name, each in learned.items()},
         tables=[_table(name, values) for name, values in found.items()],
     )
+
+
+def _teachers(
+    method: PretrainersGuide, documents: Stream, context: Context
+) -> dict[str, Callable[[], Arrays]]:
+    """By filter whose score no field holds: learns its classifier, and packs it."""
+    found: dict[str, Callable[[], Arrays]] = {}
+    if method.quality is not None and method.quality_field is None:
+        found["quality"] = lambda: (
+            # Trained with the stage's documents as the positive class: 1 is bad.
+            of_examples(context.opened("good"), documents, context.seed)
+            if method.good
+            else of_domain(documents, method.good_domain, context.seed)
+        ).packed()
+    if method.toxicity is not None and method.toxicity_field is None:
+        found["toxicity"] = lambda: of_examples(
+            documents, context.opened("toxic"), context.seed
+        ).packed()
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from graftwork.spec.stages import Select
 from graftwork_train.data.chosen import write_chosen
 from graftwork_train.data.documents import broken_metrics
+from graftwork_train.data.ledger import Arrays, Ledger
 from graftwork_train.data.stream import Stream, sources_of
+from graftwork_train.data.verdicts import Verdicts
 from graftwork_train.job import Job, Outcome
 from graftwork_train.selection.base import Context, select
 from graftwork_train.stages.base import perform
@@ -32,23 +38,47 @@ def perform_select(body: Select, job: Job) -> Outcome:
         others.append(Stream(found, job.step.storage))
         return others[-1]
 
-    context = Context(
-        seed=job.step.seed,
-        cores=pool.cpus_per_worker,
-        gpu=pool.gpus_per_worker > 0,
-        model=lambda number: job.artifact(f"method.models.{number}").path,
-        folder=lambda field: job.artifact(f"method.{field}").path,
-        opened=opened,
-        progress=job.progress,
-    )
-    with Stream(sources, job.step.storage, pool.workers, job) as stream:
-        verdicts = select(body.method, stream, context)
+    inputs = [job.fetch(at).record.content for at in range(len(job.step.inputs))]
+    ledger = Ledger(job.shared(), inputs)
+    with Stream(sources, job.step.storage, pool.workers, job, ledger) as stream:
+
+        def once(name: str, make: Callable[[], Arrays]) -> Arrays:
+            return ledger.once(name, stream.parts, make)
+
+        context = Context(
+            seed=job.step.seed,
+            cores=pool.cpus_per_worker,
+            gpu=pool.gpus_per_worker > 0,
+            model=lambda number: job.artifact(f"method.models.{number}").path,
+            folder=lambda field: job.artifact(f"method.{field}").path,
+            opened=opened,
+            progress=job.progress,
+            once=once,
+        )
+        verdicts, before = _judged(body, stream, context, others)
+        stream.expect(before)
         counts = write_chosen(stream, verdicts, job.out)
     metrics = {**counts, **verdicts.metrics, **broken_metrics(stream.tallies.values())}
-    read = {name: digest for other in others for name, digest in other.sources.items()}
     return Outcome(
         metrics=metrics,
         workers=pool.workers,
-        sources={**read, **stream.sources},
+        sources={**before, **stream.sources},
         notes=verdicts.notes,
     )
+
+
+def _judged(
+    body: Select, stream: Stream, context: Context, others: Sequence[Stream]
+) -> tuple[Verdicts, dict[str, str]]:
+    """Verdicts, and digests of all that was read for them; from an earlier attempt if it had them.
+
+    So an attempt that was killed while it wrote does not think again.
+    """
+
+    def make() -> Arrays:
+        arrays = select(body.method, stream, context).packed()
+        sources = {name: read for each in (*others, stream) for name, read in each.sources.items()}
+        return {**arrays, "sources": np.frombuffer(json.dumps(sources).encode(), np.uint8)}
+
+    arrays = context.once("verdicts", make)
+    return Verdicts.unpacked(arrays), json.loads(arrays["sources"].tobytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,9 @@ class Hashed:
 class Pooled:
     """Embeds by the mean of a model's last states over a document's first tokens."""
 
-    model: Decoder
-    encode: Callable[[Sequence[str]], Sequence[npt.NDArray[np.int64]]]
+    # Neither is compared: which model it is, its artifact says.
+    model: Decoder = field(compare=False)
+    encode: Callable[[Sequence[str]], Sequence[npt.NDArray[np.int64]]] = field(compare=False)
 
     @classmethod
     def load(cls, folder: Path, device: str) -> Pooled:
@@ -101,11 +102,9 @@ def embeddings(documents: Stream, embed: Embed) -> Vectors:
     Hashed words are embedded by the pool's workers, a model's states in this process, which is
     the one that holds the model.
     """
-    if isinstance(embed, Hashed):
-        parts = [arrays["vectors"] for arrays in documents.map(_OfBatch(embed), "embedding")]
-    else:
-        parts = [embed(batch.texts) for batch in documents.batches("embedding")]
-    return np.concatenate(parts)
+    here = not isinstance(embed, Hashed)
+    parts = documents.map(_OfBatch(embed), "embedding", here=here)
+    return np.concatenate([arrays["vectors"] for arrays in parts])
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Vectors:

@@ -14,9 +14,10 @@ each judged by one of five further models that has not seen it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,17 @@ class Linear:
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """float32 (texts,): how likely each text is of the positive class."""
         return _sigmoid(self.logits(texts))
+
+    def packed(self) -> dict[str, npt.NDArray[Any]]:
+        """As arrays, to be kept."""
+        scalars = np.array([self.bias, self.word_ngrams, self.accuracy], np.float64)
+        return {"weights": self.weights, "scalars": scalars}
+
+    @classmethod
+    def unpacked(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Linear:
+        """What `packed` has packed."""
+        bias, word_ngrams, accuracy = arrays["scalars"].tolist()
+        return cls(arrays["weights"], bias, int(word_ngrams), accuracy)
 
 
 def features(texts: Sequence[str], word_ngrams: int) -> tuple[Buckets, Offsets]:
