@@ -6,10 +6,13 @@ import datetime
 from types import SimpleNamespace
 
 import pytest
+from kfp_server_api import ApiException
+from urllib3.exceptions import ProtocolError
 
 from graftwork.cluster import pipelines as module
-from graftwork.cluster.pipelines import Pipelines
+from graftwork.cluster.pipelines import AwayError, Pipelines
 from graftwork.commands.following import exit_code, follow, table
+from graftwork.errors import RunError
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
@@ -28,7 +31,10 @@ class Server:
         self.runs = iter(RUNS)
 
     def get_run(self, run_id: str) -> SimpleNamespace:
-        state, tasks = next(self.runs)
+        answer = next(self.runs)
+        if isinstance(answer, Exception):
+            raise answer
+        state, tasks = answer
         dag: dict[str, object] = {
             "root": {"dag": {"tasks": {"tokens": {}, "small": {}, "large": {}}}}
         }
@@ -42,7 +48,7 @@ class Server:
         )
 
 
-RUNS: list[tuple[str, list[SimpleNamespace]]] = []
+RUNS: list[tuple[str, list[SimpleNamespace]] | Exception] = []
 
 
 @pytest.fixture
@@ -90,3 +96,39 @@ def test_only_changes_are_told(
         "small: succeeded",
         "large: succeeded",
     ]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for_and_told_of_once(
+    server: Pipelines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.append(ApiException(status=503, reason="Service Unavailable"))
+    RUNS.append(ProtocolError("Connection aborted."))
+    RUNS.append(("SUCCEEDED", []))
+    states = [state.state for state in server.watch("1", sleep=lambda seconds: None)]
+    assert states == ["RUNNING", "SUCCEEDED"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert "503 Service Unavailable" in told[0]
+    assert "trying again for 15 m" in told[0]
+    assert told[1] == "graftwork: Kubeflow Pipelines answers again"
+
+
+def test_a_server_that_stays_away_ends_the_wait(server: Pipelines) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.extend(ProtocolError("Connection aborted.") for _ in range(1000))
+    slept: list[float] = []
+    watching = server.watch("1", sleep=slept.append)
+    with pytest.raises(AwayError, match="cannot be reached"):
+        list(watching)
+    assert sum(slept) == pytest.approx(900, abs=5)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_answer_that_waiting_does_not_change_is_not_waited_for(
+    server: Pipelines, status: int
+) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.append(ApiException(status=status, reason="No"))
+    with pytest.raises(RunError, match=f"refused: {status}"):
+        list(server.watch("1", sleep=lambda seconds: None))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -18,9 +20,18 @@ from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
 from graftwork.errors import RunError, UsageError
+from graftwork.units import format_seconds
 
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _POLL_SECONDS = 2.0
+# Who follows a run for hours does not give it up because the server is upgraded meanwhile, or a
+# port has to be forwarded anew.
+PATIENCE = 900.0
+_TRANSIENT = {0, 408, 429, 500, 502, 503, 504}
+
+
+class AwayError(RunError):
+    """The server does not answer at the moment, or cannot do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +183,37 @@ class Pipelines:
         return self._names[run.run_id]
 
     def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
-        """The run's states until it has ended, the last one being the end."""
+        """The run's states until it has ended, the last one being the end.
+
+        Raises:
+            RunError: there is no such run.
+            AwayError: the server was there, and has not been for PATIENCE seconds.
+        """
+        state = self.state(run_id)
         while True:
-            state = self.state(run_id)
             yield state
             if state.ended:
                 return
             sleep(_POLL_SECONDS)
+            state = self._state_in_time(run_id, sleep)
+
+    def _state_in_time(self, run_id: str, sleep: Callable[[float], None]) -> RunState:
+        waited = 0.0
+        while True:
+            try:
+                state = self.state(run_id)
+            except AwayError as error:
+                if waited >= PATIENCE:
+                    raise
+                if not waited:
+                    patience = format_seconds(PATIENCE)
+                    sys.stderr.write(f"graftwork: {error.what}; trying again for {patience}\n")
+            else:
+                if waited:
+                    sys.stderr.write("graftwork: Kubeflow Pipelines answers again\n")
+                return state
+            sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
 
     def cancel(self, run_id: str) -> None:
         """Terminate a run; its launchers delete their RayJobs."""
@@ -190,10 +225,14 @@ class Pipelines:
             pipeline_id = self._ask(
                 self._client.upload_pipeline, package, pipeline, namespace=self._namespace
             ).pipeline_id
-        known = self._ask(self._client.list_pipeline_versions, pipeline_id, page_size=200)
+        wanted = {"operation": "EQUALS", "key": "display_name", "string_value": version}
+        known = self._ask(
+            self._client.list_pipeline_versions,
+            pipeline_id,
+            filter=json.dumps({"predicates": [wanted]}),
+        )
         for found in known.pipeline_versions or []:
-            if found.display_name == version:
-                return pipeline_id, found.pipeline_version_id
+            return pipeline_id, found.pipeline_version_id
         made = self._ask(
             self._client.upload_pipeline_version, package, version, pipeline_id=pipeline_id
         )
@@ -204,11 +243,12 @@ class Pipelines:
             with _quiet():
                 return call(*arguments, **options)
         except ApiException as error:
-            raise RunError(
+            kind = AwayError if error.status in _TRANSIENT else RunError
+            raise kind(
                 f"Kubeflow Pipelines refused: {error.status} {error.reason}: {_told(error.body)}"
             ) from error
         except HTTPError as error:
-            raise RunError(f"Kubeflow Pipelines cannot be reached: {error}") from error
+            raise AwayError(f"Kubeflow Pipelines cannot be reached: {error}") from error
 
 
 @contextlib.contextmanager
