@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp import Client
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
@@ -41,7 +42,6 @@ class StageState:
     name: str
     state: str
     seconds: float
-    pod: str = ""
     message: str = ""
 
     def as_json(self) -> dict[str, object]:
@@ -50,7 +50,6 @@ class StageState:
             "name": self.name,
             "state": self.state,
             "seconds": round(self.seconds, 1),
-            "pod": self.pod,
             "message": self.message,
         }
 
@@ -125,12 +124,13 @@ class Pipelines:
             The run's id.
 
         Raises:
+            UsageError: the version is there, and is another pipeline.
             RunError: the API server refuses.
         """
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / f"{pipeline}.yaml"
             package.write_text(ir, encoding="utf-8")
-            pipeline_id, version_id = self._version(str(package), pipeline, version)
+            pipeline_id, version_id = self._version(package, pipeline, version)
         home = self._ask(self._client.create_experiment, experiment, namespace=self._namespace)
         made = self._ask(
             self._client.run_pipeline,
@@ -178,8 +178,7 @@ class Pipelines:
                     reference.pipeline_id,
                     reference.pipeline_version_id,
                 ).pipeline_spec
-            whole = spec.get("pipeline_spec", spec)
-            self._names[run.run_id] = tuple(whole["root"]["dag"]["tasks"])
+            self._names[run.run_id] = tuple(_tasks(spec))
         return self._names[run.run_id]
 
     def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
@@ -219,11 +218,11 @@ class Pipelines:
         """Terminate a run; its launchers delete their RayJobs."""
         self._ask(self._client.terminate_run, run_id)
 
-    def _version(self, package: str, pipeline: str, version: str) -> tuple[str, str]:
+    def _version(self, package: Path, pipeline: str, version: str) -> tuple[str, str]:
         pipeline_id = self._ask(self._client.get_pipeline_id, pipeline)
         if pipeline_id is None:
             pipeline_id = self._ask(
-                self._client.upload_pipeline, package, pipeline, namespace=self._namespace
+                self._client.upload_pipeline, str(package), pipeline, namespace=self._namespace
             ).pipeline_id
         wanted = {"operation": "EQUALS", "key": "display_name", "string_value": version}
         known = self._ask(
@@ -232,9 +231,16 @@ class Pipelines:
             filter=json.dumps({"predicates": [wanted]}),
         )
         for found in known.pipeline_versions or []:
+            ours = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+            if _steps(found.pipeline_spec) != _steps(ours):
+                raise UsageError(
+                    f"version {version} of pipeline {pipeline} is there, with other steps",
+                    "Give this one another --pipeline-version, or none: a digest is never "
+                    "another pipeline's.",
+                )
             return pipeline_id, found.pipeline_version_id
         made = self._ask(
-            self._client.upload_pipeline_version, package, version, pipeline_id=pipeline_id
+            self._client.upload_pipeline_version, str(package), version, pipeline_id=pipeline_id
         )
         return pipeline_id, made.pipeline_version_id
 
@@ -259,6 +265,17 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _tasks(spec: Any) -> dict[str, Any]:  # noqa: ANN401 - as KFP gives it
+    """Tasks of a pipeline, with or without its part for Kubernetes beside it."""
+    tasks: dict[str, Any] = spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"]
+    return tasks
+
+
+def _steps(spec: Any) -> dict[str, Any]:  # noqa: ANN401 - as KFP gives it
+    """What a pipeline's tasks are told to do: texts of ours, which no server writes otherwise."""
+    return {name: task.get("inputs") for name, task in _tasks(spec).items()}
+
+
 def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
     seconds = (
         (task.end_time - task.start_time).total_seconds()
@@ -269,7 +286,6 @@ def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
         name=task.display_name,
         state=task.state or "PENDING",
         seconds=max(0.0, seconds),
-        pod=task.pod_name or "",
         message=task.error.message if task.error else "",
     )
 
