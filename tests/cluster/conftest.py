@@ -48,6 +48,8 @@ class Cluster:
     namespace: str = "kubeflow"
     storage: Json = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
+    # Of the campaign of faults, which shares the file.
+    faults: Json = field(default_factory=dict)
 
     def run(
         self, *command: object, check: bool = True, stdin: str | None = None, **more: str

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -78,3 +79,38 @@ def test_a_refusal_is_not_tried_again(server: type[_Server]) -> None:
     with pytest.raises(RunError, match="may not read"):
         Api("here").ray_job("one")
     assert len(server.asked) == 1
+
+
+def _pod(name: str, node: str, created: int, phase: str = "Running") -> SimpleNamespace:
+    annotations = {"workflows.argoproj.io/node-name": node}
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name, annotations=annotations, creation_timestamp=created),
+        status=SimpleNamespace(phase=phase),
+    )
+
+
+def test_a_steps_log_is_that_of_its_latest_pod_that_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pods = [
+        _pod("driver", "w(0).root(0).base-driver(0)", 9),
+        _pod("first", "w(0).root(0).base(0).executor(0)", 1, "Failed"),
+        _pod("second", "w(0).root(0).base(0).executor(1)", 2),
+        _pod("third", "w(0).root(0).base(0).executor(2)", 3, "Pending"),
+        _pod("other", "w(0).root(0).database(0).executor(0)", 8),
+    ]
+    asked: list[object] = []
+
+    def list_pods(namespace: str, **options: object) -> SimpleNamespace:
+        asked.append((namespace, options["label_selector"]))
+        return SimpleNamespace(items=pods)
+
+    def read_log(name: str, namespace: str, **options: object) -> str:
+        return f"{name} of {namespace}, {options['container']}"
+
+    api = Api("here")
+    core = SimpleNamespace(list_namespaced_pod=list_pods, read_namespaced_pod_log=read_log)
+    monkeypatch.setattr(api, "_core", core)
+    assert api.step_log("7", "base") == "second of here, main"
+    assert api.step_log("7", "small") == ""
+    assert asked[0] == ("here", "pipeline/runid=7")

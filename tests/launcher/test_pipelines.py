@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import json
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from kfp_server_api import ApiException
+from urllib3.exceptions import ProtocolError
 
 from graftwork.cluster import pipelines as module
-from graftwork.cluster.pipelines import Pipelines
+from graftwork.cluster.pipelines import AwayError, Pipelines
 from graftwork.commands.following import exit_code, follow, table
+from graftwork.errors import RunError, UsageError
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
@@ -17,7 +22,7 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 def task(name: str, state: str, minutes: int = 0) -> SimpleNamespace:
     end = NOON + datetime.timedelta(minutes=minutes) if minutes else None
     return SimpleNamespace(
-        display_name=name, state=state, start_time=NOON, end_time=end, pod_name="pod", error=None
+        display_name=name, state=state, start_time=NOON, end_time=end, error=None
     )
 
 
@@ -28,7 +33,10 @@ class Server:
         self.runs = iter(RUNS)
 
     def get_run(self, run_id: str) -> SimpleNamespace:
-        state, tasks = next(self.runs)
+        answer = next(self.runs)
+        if isinstance(answer, Exception):
+            raise answer
+        state, tasks = answer
         dag: dict[str, object] = {
             "root": {"dag": {"tasks": {"tokens": {}, "small": {}, "large": {}}}}
         }
@@ -41,14 +49,35 @@ class Server:
             error=None,
         )
 
+    def get_pipeline_id(self, name: str) -> str:
+        return f"id of {name}"
 
-RUNS: list[tuple[str, list[SimpleNamespace]]] = []
+    def list_pipeline_versions(self, pipeline_id: str, filter: str) -> SimpleNamespace:  # noqa: A002
+        (wanted,) = json.loads(filter)["predicates"]
+        assert (wanted["operation"], wanted["key"]) == ("EQUALS", "display_name")
+        found = VERSIONS.get(wanted["string_value"])
+        version = SimpleNamespace(pipeline_version_id="there", pipeline_spec=found)
+        return SimpleNamespace(pipeline_versions=[version] if found else None)
+
+    def upload_pipeline_version(self, package: str, name: str, pipeline_id: str) -> SimpleNamespace:
+        return SimpleNamespace(pipeline_version_id="uploaded")
+
+    def create_experiment(self, name: str, namespace: str | None) -> SimpleNamespace:
+        return SimpleNamespace(experiment_id="home")
+
+    def run_pipeline(self, home: str, run: str, **options: object) -> SimpleNamespace:
+        return SimpleNamespace(run_id=f"run of {options['version_id']}")
+
+
+RUNS: list[tuple[str, list[SimpleNamespace]] | Exception] = []
+VERSIONS: dict[str, dict[str, object]] = {}
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Pipelines:
     monkeypatch.setattr(module, "Client", Server)
     RUNS.clear()
+    VERSIONS.clear()
     return Pipelines("http://kfp.example")
 
 
@@ -90,3 +119,62 @@ def test_only_changes_are_told(
         "small: succeeded",
         "large: succeeded",
     ]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for_and_told_of_once(
+    server: Pipelines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.append(ApiException(status=503, reason="Service Unavailable"))
+    RUNS.append(ProtocolError("Connection aborted."))
+    RUNS.append(("SUCCEEDED", []))
+    states = [state.state for state in server.watch("1", sleep=lambda seconds: None)]
+    assert states == ["RUNNING", "SUCCEEDED"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert "503 Service Unavailable" in told[0]
+    assert "trying again for 15 m" in told[0]
+    assert told[1] == "graftwork: Kubeflow Pipelines answers again"
+
+
+def test_a_server_that_stays_away_ends_the_wait(server: Pipelines) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.extend(ProtocolError("Connection aborted.") for _ in range(1000))
+    slept: list[float] = []
+    watching = server.watch("1", sleep=slept.append)
+    with pytest.raises(AwayError, match="cannot be reached"):
+        list(watching)
+    assert sum(slept) == pytest.approx(900, abs=5)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_answer_that_waiting_does_not_change_is_not_waited_for(
+    server: Pipelines, status: int
+) -> None:
+    RUNS.append(("RUNNING", []))
+    RUNS.append(ApiException(status=status, reason="No"))
+    with pytest.raises(RunError, match=f"refused: {status}"):
+        list(server.watch("1", sleep=lambda seconds: None))
+
+
+def pipeline_of(step: str) -> dict[str, object]:
+    """A pipeline of one task, as the compiler writes it."""
+    inputs = {"parameters": {"step": {"runtimeValue": {"constant": step}}}}
+    return {"root": {"dag": {"tasks": {"tokens": {"inputs": inputs}}}}}
+
+
+def submit(server: Pipelines, step: str) -> str:
+    ir = yaml.safe_dump_all([pipeline_of(step), {"platforms": {}}])
+    return server.submit(ir, pipeline="p", version="commit", experiment="e", run="r")
+
+
+def test_a_version_that_is_there_is_run_and_not_uploaded_again(server: Pipelines) -> None:
+    assert submit(server, "seed 17") == "run of uploaded"
+    VERSIONS["commit"] = {"pipeline_spec": pipeline_of("seed 17"), "platform_spec": {}}
+    assert submit(server, "seed 17") == "run of there"
+
+
+def test_another_pipeline_is_never_run_by_a_versions_name(server: Pipelines) -> None:
+    VERSIONS["commit"] = {"pipeline_spec": pipeline_of("seed 17"), "platform_spec": {}}
+    with pytest.raises(UsageError, match="version commit of pipeline p is there, with other steps"):
+        submit(server, "seed 18")

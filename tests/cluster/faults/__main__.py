@@ -47,9 +47,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--go-on", action="store_true", help="keep the runs in the file, and make those that lack"
     )
+    parser.add_argument(
+        "--again", action="append", default=[], choices=sorted(FAULTS),
+        help="with --go-on: make all runs of this fault anew; may be repeated",
+    )  # fmt: skip
     found = parser.parse_args()
     if found.go_on and not found.save:
         parser.error("--go-on needs the file of --save")
+    if found.again and not found.go_on:
+        parser.error("--again makes runs of an earlier campaign anew: give --go-on as well")
     return found
 
 
@@ -126,7 +132,7 @@ class Campaign:
         side_by_side([trial.run for trial in trials])
         for trial in trials:
             self._tell(trial.told)
-            self.results.append(trial.told)
+            self.results.append({"date": _today(), **trial.told})
             if trial.told["survived"]:
                 trial.planned.store.files.clear(trial.planned.root)
 
@@ -155,7 +161,7 @@ def main() -> int:
         out.flush()
 
     end = time.monotonic() + 60 * arguments.minutes
-    results = _earlier(arguments.save) if arguments.go_on else []
+    results = _earlier(arguments.save, arguments.again) if arguments.go_on else []
     done = [str(one["fault"]) for one in results]
     rounds = schedule(
         names, arguments.runs, done, arguments.together, random.Random(arguments.seed)
@@ -174,13 +180,20 @@ def main() -> int:
     return 0 if complete and all(one["survived"] for one in results) else 1
 
 
-def _earlier(path: Path) -> list[Json]:
-    return list(json.loads(path.read_text(encoding="utf-8"))["runs"])
+def _earlier(path: Path, again: list[str]) -> list[Json]:
+    """Runs of a campaign so far, but for those of faults that are tried anew."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    runs = [{"date": found["date"], **one} for one in found["runs"]]
+    return [one for one in runs if one["fault"] not in again]
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _save(path: Path, seed: int, campaign: Campaign) -> None:
     document = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": _today(),
         "seed": seed,
         "survived": sum(one["survived"] for one in campaign.results),
         "runs": campaign.results,

@@ -6,6 +6,7 @@ fails, because a step must outlive a restart of the control plane.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,11 @@ _TIMEOUT = (5, 30)
 _PATIENCE_OF_A_STEP = 900.0
 _PATIENCE_OF_A_COMMAND = 20.0
 _TRANSIENT = {0, 408, 429, 500, 502, 503, 504}
+_RUN_OF_POD = "pipeline/runid"
+# Where a pod stands in its Workflow, such as `name(0).root(0).base(0).executor(0)`.
+_NODE_OF_POD = "workflows.argoproj.io/node-name"
+# Argo's name for the container of a step pod that runs the step.
+_STEP_CONTAINER = "main"
 
 
 class NotFoundError(RunError):
@@ -121,6 +127,30 @@ class Api:
         """Labels of a pod."""
         pod = self._read(self._core.read_namespaced_pod, name, self.namespace)
         return dict(pod.metadata.labels or {})
+
+    def step_log(self, run_id: str, step: str) -> str:
+        """What the latest pod of a run's step has printed so far; nothing where none has begun."""
+        found = self._read(
+            self._core.list_namespaced_pod,
+            self.namespace,
+            label_selector=f"{_RUN_OF_POD}={run_id}",
+        )
+        node = re.compile(rf"\.{re.escape(step)}\(\d+\)\.executor\(\d+\)$")
+        pods = [
+            pod
+            for pod in found.items
+            if node.search((pod.metadata.annotations or {}).get(_NODE_OF_POD, ""))
+            and pod.status.phase != "Pending"
+        ]
+        if not pods:
+            return ""
+        latest = max(pods, key=lambda pod: pod.metadata.creation_timestamp)
+        return self._read(
+            self._core.read_namespaced_pod_log,
+            latest.metadata.name,
+            self.namespace,
+            container=_STEP_CONTAINER,
+        )
 
     def config_map(self, name: str) -> dict[str, str]:
         """Data of a ConfigMap.

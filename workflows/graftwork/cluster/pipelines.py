@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -13,14 +15,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp import Client
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
 from graftwork.errors import RunError, UsageError
+from graftwork.units import format_seconds
 
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _POLL_SECONDS = 2.0
+# Who follows a run for hours does not give it up because the server is upgraded meanwhile, or a
+# port has to be forwarded anew.
+PATIENCE = 900.0
+_TRANSIENT = {0, 408, 429, 500, 502, 503, 504}
+
+
+class AwayError(RunError):
+    """The server does not answer at the moment, or cannot do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,6 @@ class StageState:
     name: str
     state: str
     seconds: float
-    pod: str = ""
     message: str = ""
 
     def as_json(self) -> dict[str, object]:
@@ -39,7 +50,6 @@ class StageState:
             "name": self.name,
             "state": self.state,
             "seconds": round(self.seconds, 1),
-            "pod": self.pod,
             "message": self.message,
         }
 
@@ -114,12 +124,13 @@ class Pipelines:
             The run's id.
 
         Raises:
+            UsageError: the version is there, and is another pipeline.
             RunError: the API server refuses.
         """
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / f"{pipeline}.yaml"
             package.write_text(ir, encoding="utf-8")
-            pipeline_id, version_id = self._version(str(package), pipeline, version)
+            pipeline_id, version_id = self._version(package, pipeline, version)
         home = self._ask(self._client.create_experiment, experiment, namespace=self._namespace)
         made = self._ask(
             self._client.run_pipeline,
@@ -167,35 +178,69 @@ class Pipelines:
                     reference.pipeline_id,
                     reference.pipeline_version_id,
                 ).pipeline_spec
-            whole = spec.get("pipeline_spec", spec)
-            self._names[run.run_id] = tuple(whole["root"]["dag"]["tasks"])
+            self._names[run.run_id] = tuple(_tasks(spec))
         return self._names[run.run_id]
 
     def watch(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunState]:
-        """The run's states until it has ended, the last one being the end."""
+        """The run's states until it has ended, the last one being the end.
+
+        Raises:
+            RunError: there is no such run.
+            AwayError: the server was there, and has not been for PATIENCE seconds.
+        """
+        state = self.state(run_id)
         while True:
-            state = self.state(run_id)
             yield state
             if state.ended:
                 return
             sleep(_POLL_SECONDS)
+            state = self._state_in_time(run_id, sleep)
+
+    def _state_in_time(self, run_id: str, sleep: Callable[[float], None]) -> RunState:
+        waited = 0.0
+        while True:
+            try:
+                state = self.state(run_id)
+            except AwayError as error:
+                if waited >= PATIENCE:
+                    raise
+                if not waited:
+                    patience = format_seconds(PATIENCE)
+                    sys.stderr.write(f"graftwork: {error.what}; trying again for {patience}\n")
+            else:
+                if waited:
+                    sys.stderr.write("graftwork: Kubeflow Pipelines answers again\n")
+                return state
+            sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
 
     def cancel(self, run_id: str) -> None:
         """Terminate a run; its launchers delete their RayJobs."""
         self._ask(self._client.terminate_run, run_id)
 
-    def _version(self, package: str, pipeline: str, version: str) -> tuple[str, str]:
+    def _version(self, package: Path, pipeline: str, version: str) -> tuple[str, str]:
         pipeline_id = self._ask(self._client.get_pipeline_id, pipeline)
         if pipeline_id is None:
             pipeline_id = self._ask(
-                self._client.upload_pipeline, package, pipeline, namespace=self._namespace
+                self._client.upload_pipeline, str(package), pipeline, namespace=self._namespace
             ).pipeline_id
-        known = self._ask(self._client.list_pipeline_versions, pipeline_id, page_size=200)
+        wanted = {"operation": "EQUALS", "key": "display_name", "string_value": version}
+        known = self._ask(
+            self._client.list_pipeline_versions,
+            pipeline_id,
+            filter=json.dumps({"predicates": [wanted]}),
+        )
         for found in known.pipeline_versions or []:
-            if found.display_name == version:
-                return pipeline_id, found.pipeline_version_id
+            ours = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+            if _steps(found.pipeline_spec) != _steps(ours):
+                raise UsageError(
+                    f"version {version} of pipeline {pipeline} is there, with other steps",
+                    "Give this one another --pipeline-version, or none: a digest is never "
+                    "another pipeline's.",
+                )
+            return pipeline_id, found.pipeline_version_id
         made = self._ask(
-            self._client.upload_pipeline_version, package, version, pipeline_id=pipeline_id
+            self._client.upload_pipeline_version, str(package), version, pipeline_id=pipeline_id
         )
         return pipeline_id, made.pipeline_version_id
 
@@ -204,11 +249,12 @@ class Pipelines:
             with _quiet():
                 return call(*arguments, **options)
         except ApiException as error:
-            raise RunError(
+            kind = AwayError if error.status in _TRANSIENT else RunError
+            raise kind(
                 f"Kubeflow Pipelines refused: {error.status} {error.reason}: {_told(error.body)}"
             ) from error
         except HTTPError as error:
-            raise RunError(f"Kubeflow Pipelines cannot be reached: {error}") from error
+            raise AwayError(f"Kubeflow Pipelines cannot be reached: {error}") from error
 
 
 @contextlib.contextmanager
@@ -217,6 +263,17 @@ def _quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _tasks(spec: Any) -> dict[str, Any]:  # noqa: ANN401 - as KFP gives it
+    """Tasks of a pipeline, with or without its part for Kubernetes beside it."""
+    tasks: dict[str, Any] = spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"]
+    return tasks
+
+
+def _steps(spec: Any) -> dict[str, Any]:  # noqa: ANN401 - as KFP gives it
+    """What a pipeline's tasks are told to do: texts of ours, which no server writes otherwise."""
+    return {name: task.get("inputs") for name, task in _tasks(spec).items()}
 
 
 def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
@@ -229,7 +286,6 @@ def _stage(task: Any) -> StageState:  # noqa: ANN401 - kfp has no types
         name=task.display_name,
         state=task.state or "PENDING",
         seconds=max(0.0, seconds),
-        pod=task.pod_name or "",
         message=task.error.message if task.error else "",
     )
 

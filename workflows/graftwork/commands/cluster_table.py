@@ -54,6 +54,14 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     parser.add_argument("--run", required=True, metavar="RUN", help="id of the run")
     parser.add_argument("--stage", metavar="STAGE", help="only this stage; default: all")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="read what is not archived yet from the steps' pods, by the kubeconfig",
+    )
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="of the pods, with --live; default: the kubeconfig's"
+    )
 
 
 def _gc(parser: argparse.ArgumentParser) -> None:
@@ -92,9 +100,11 @@ CLUSTER_COMMANDS = (
     ),
     Command(
         "logs",
-        "print the archived logs of a run on a cluster",
-        "Print what the stages of a run have said, from where it was archived in storage.",
-        "graftwork logs spec.yaml --run RUN\ngraftwork logs spec.yaml --run RUN --stage large",
+        "print the logs of a run on a cluster",
+        "Print what the stages of a run have said, from where it was archived in storage when "
+        "they ended; with --live also what stages that run have said so far.",
+        "graftwork logs spec.yaml --run RUN\n"
+        "graftwork logs spec.yaml --run RUN --stage large --live",
         _logs,
     ),
     Command(
