@@ -84,8 +84,8 @@ class State:
         """Check that the tensors are those that the config promises.
 
         Raises:
-            RunError: naming the first tensors that are missing, unexpected or of another shape, with
-                their shapes.
+            RunError: naming the first tensors that are missing, unexpected or of another shape,
+                with their shapes.
         """
         # Before all names are spelt out: a config may promise any number of blocks and experts.
         layers, least = _least(self.config)

@@ -28,8 +28,8 @@ SIZES = {
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BOOL": "?"}
 # The reference implementation refuses longer headers, too.
 _LONGEST_HEADER = 100_000_000
-# Bytes in hand at once. What fits in a processor's cache is copied and rounded several times as fast
-# as what does not.
+# Bytes in hand at once. What fits in a processor's cache is copied and rounded several times as
+# fast as what does not.
 _CHUNK = 2**20
 
 Shape = tuple[int, ...]

@@ -12,13 +12,7 @@ from graftwork.spec.asked import asking_problems
 from graftwork.spec.asking import objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
-from graftwork.spec.data import (
-    ByteTokenizer,
-    TokenizerFile,
-    TokenizerFrom,
-    TrainedBpe,
-    TrainedCharacters,
-)
+from graftwork.spec.data import TokenizerFrom
 from graftwork.spec.division import parallel_problems
 from graftwork.spec.family import check_expressible
 from graftwork.spec.fitting import model_problems
@@ -29,7 +23,6 @@ from graftwork.spec.graph import (
     sources_of,
     tokenizer_stage,
     tokens_of,
-    vocabulary,
 )
 from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
@@ -51,6 +44,7 @@ from graftwork.spec.stages import (
     Training,
     Upcycle,
 )
+from graftwork.spec.tokenizers import tokenizer_difference
 from graftwork.spec.work import work_problems
 from graftwork.spec.workflow import Workflow
 
@@ -219,7 +213,9 @@ class _Chain:
             if self.suspect & {first, other}:
                 self.suspect.add(name)
                 continue
-            difference = self._difference(*(tokens_of(self.workflow, s) for s in (first, other)))
+            difference = tokenizer_difference(
+                self.workflow, *(tokens_of(self.workflow, s) for s in (first, other))
+            )
             if difference:
                 self.suspect.add(name)
                 yield role, f"{other!r} knows other tokens than {first!r}: {difference}"
@@ -230,7 +226,7 @@ class _Chain:
             self.suspect.add(name)
             return
         known = tokens_of(self.workflow, source)
-        difference = self._difference(known, data)
+        difference = tokenizer_difference(self.workflow, known, data)
         if difference:
             self.suspect.add(name)
             taken = isinstance(self._body(known), Pretrained)
@@ -313,37 +309,10 @@ class _Chain:
                 f"sequences of {old!r} have {contexts[0]} tokens and those of {new!r} "
                 f"{contexts[1]}, and one batch cannot hold both; prepare them with one context",
             )
-        if name not in self.suspect and (difference := self._difference(new, old)):
+        if name not in self.suspect and (
+            difference := tokenizer_difference(self.workflow, new, old)
+        ):
             yield key, difference
-
-    def _difference(self, one: str, other: str) -> str | None:
-        """Why a model that knows the tokens of `one` cannot read those of `other`, if so.
-
-        Tokenizers trained on the same documents by the same parameters are the same.
-        """
-        makers = [tokenizer_stage(self.workflow, name) for name in (one, other)]
-        if makers[0] == makers[1]:
-            return None
-        remedy = f"write 'tokenizer: {{from: {one}}}' in {other!r}"
-        if any(isinstance(self._body(name), Pretrained) for name in makers):
-            # What such a model's tokenizer is shows when its folder is read.
-            sizes = [vocabulary(self.workflow, name) for name in makers]
-            if not isinstance(self._body(other), Prepare):
-                remedy = "take models of one tokenizer"
-            told = f"{one!r} has {sizes[0]:,} entries and {other!r} {sizes[1]:,}; {remedy}"
-            return None if sizes[0] == sizes[1] else told
-        stages = [self._prepare(name) for name in makers]
-        tokenizers = [stage.tokenizer for stage in stages]
-        if tokenizers[0] != tokenizers[1]:
-            words = [_words(tokenizer) for tokenizer in tokenizers]
-            return f"{one!r} has {words[0]} and {other!r} {words[1]}; {remedy}"
-        trained_alike = (
-            set(stages[0].from_) == set(stages[1].from_)
-            and stages[0].held_out == stages[1].held_out
-        )
-        if isinstance(tokenizers[0], TrainedBpe | TrainedCharacters) and not trained_alike:
-            return f"{one!r} and {other!r} train their tokenizers on different text; {remedy}"
-        return None
 
     def _arms(self, body: Compare) -> Found:
         """Losses can be compared only if they are measured on the same text."""
@@ -400,15 +369,3 @@ def _leaves_moments(body: StageBody) -> bool:
     """Whether a stage leaves an optimizer's state beside its model."""
     grown = isinstance(body, Grow) and body.optimizer_state == "grow"
     return grown or isinstance(body, Training)
-
-
-def _words(
-    tokenizer: ByteTokenizer | TrainedBpe | TrainedCharacters | TokenizerFile | TokenizerFrom,
-) -> str:
-    if isinstance(tokenizer, TrainedCharacters):
-        return f"a tokenizer of characters with {tokenizer.vocab} entries"
-    if isinstance(tokenizer, TrainedBpe):
-        return f"a BPE tokenizer of {tokenizer.vocab} entries"
-    if isinstance(tokenizer, TokenizerFile):
-        return f"the tokenizer {tokenizer.file!r} of {tokenizer.vocab} entries"
-    return "a byte tokenizer"

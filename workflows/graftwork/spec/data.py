@@ -115,7 +115,7 @@ class ArithmeticCorpus(_Corpus):
     @property
     def total(self) -> int:
         """Problems that there are."""
-        return 2 * 100**self.digits
+        return 2 * int(100**self.digits)
 
     @model_validator(mode="after")
     def _there_are_as_many(self) -> Self:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.spec.base import Path, references
-from graftwork.spec.data import ArithmeticCorpus, Corpus, JsonlCorpus, StdlibCorpus, TextCorpus
+from graftwork.spec.data import (
+    ArithmeticCorpus,
+    Corpus,
+    JsonlCorpus,
+    ReviewsCorpus,
+    StdlibCorpus,
+    TextCorpus,
+)
 from graftwork.spec.formats import Chat, Dialogue, Format, Meco, Pairs
 from graftwork.spec.graph import sources_of
 from graftwork.spec.pretrained import Pretrained
@@ -80,6 +87,8 @@ def _kept(form: Format, corpus: Corpus) -> set[str]:
         return domain | {"path", "topic"}
     if isinstance(corpus, ArithmeticCorpus):
         return domain | {"question", "wrong"}
+    if isinstance(corpus, ReviewsCorpus):
+        return domain | ({"label"} if corpus.labelled else set())
     if isinstance(corpus, TextCorpus):
         return domain
     return domain | set(corpus.metadata)

@@ -8,11 +8,17 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Method, Paper
-from graftwork.spec.data import ByteTokenizer, TokenizerFile, TokenizerFrom, TrainedBpe
+from graftwork.spec.data import (
+    ByteTokenizer,
+    TokenizerFile,
+    TokenizerFrom,
+    TrainedBpe,
+    TrainedCharacters,
+)
 from graftwork.spec.model import Architecture
 from graftwork.units import Share
 
-AnyTokenizer = ByteTokenizer | TrainedBpe | TokenizerFile | TokenizerFrom
+AnyTokenizer = ByteTokenizer | TrainedBpe | TrainedCharacters | TokenizerFile | TokenizerFrom
 
 
 class Asked(Method):
