@@ -1,4 +1,4 @@
-"""`evaluate`: loss and perplexity per domain on held-out text, and a few samples."""
+"""`evaluate`: loss and perplexity per domain on held-out text, and a few samples; or classes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from graftwork.errors import RunError
+from graftwork.spec.objective import Causal, MaskedLm
 from graftwork.spec.stages import Evaluate
 from graftwork_train.data.shards import TokenShards
 from graftwork_train.generation import generate
@@ -19,6 +20,8 @@ from graftwork_train.loop.held_out import HeldOut, held_out_loss, losses_of
 from graftwork_train.loop.plan import CPU_TOKENS
 from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
+from graftwork_train.objectives import HELD_OUT_SEED, pose
+from graftwork_train.stages._telling import check_fits, tell_classes
 from graftwork_train.stages.base import perform
 from graftwork_train.state import State
 from graftwork_train.upcycling import similarity
@@ -35,8 +38,10 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         RunError: model and data do not fit together, nothing is held out, or the model diverged.
     """
     shards = TokenShards.open(job.artifact("data").tokens)
+    if body.classes:
+        return tell_classes(body, job, shards, _device(job))
     model = load_model(job.artifact("from").path)
-    _check(model, shards)
+    check_fits(model, shards)
     place = Place(device=_device(job))
     model.to(place.device).eval()
     total = sum(
@@ -46,7 +51,12 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     job.progress(0, total, "sequences")
     micro = max(1, CPU_TOKENS // shards.context)
     nats = losses_of(model)
-    measured = held_out_loss(nats, shards, sequences=body.sequences, micro=micro, place=place)
+    encoder = model.architecture.kind == "encoder"
+    asked = MaskedLm(name="mlm") if encoder else Causal(name="causal")
+    measured = held_out_loss(
+        nats, shards, sequences=body.sequences, micro=micro, place=place,
+        pose=pose(asked, shards, HELD_OUT_SEED),
+    )  # fmt: skip
     if measured is None:
         raise RunError(
             "the tokens hold nothing out, so there is nothing to measure on",
@@ -54,7 +64,7 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         )
     job.progress(total, total, "sequences", loss=measured.loss)
     _refuse_divergence(measured)
-    samples = _samples(body, model, shards, job.step.seed)
+    samples = [] if encoder else _samples(body, model, shards, job.step.seed)
     _write_summary(job.out, measured, samples)
     likeness = {}
     if model.architecture.experts:
@@ -67,19 +77,6 @@ def _device(job: Job) -> torch.device:
     gpu = job.step.pool.gpus_per_worker > 0 and torch.cuda.is_available()
     torch.set_num_threads(job.step.pool.cpus_per_worker)
     return torch.device("cuda" if gpu else "cpu")
-
-
-def _check(model: Decoder, shards: TokenShards) -> None:
-    if model.vocab != shards.vocab:
-        raise RunError(
-            f"the tokens are of a vocabulary of {shards.vocab}, the model has {model.vocab}",
-            "Evaluate on data that was prepared with the model's own tokenizer.",
-        )
-    if model.context < shards.context:
-        raise RunError(
-            f"sequences have {shards.context} tokens, the model was made for {model.context}",
-            f"Prepare the data with a context of at most {model.context}.",
-        )
 
 
 def _refuse_divergence(measured: HeldOut) -> None:

@@ -8,7 +8,7 @@ from graftwork_train.job import Job, Outcome
 from graftwork_train.loop.fit import fit
 from graftwork_train.nn import Decoder
 from graftwork_train.parametrisation import initialise
-from graftwork_train.stages.base import perform
+from graftwork_train.stages.base import drawn, perform
 
 
 @perform.register
@@ -18,6 +18,7 @@ def train(body: Train, job: Job) -> Outcome:
     Raises:
         RunError: as `fit`.
     """
+    job = drawn(job, body)
     shards = TokenShards.open(job.artifact("data").tokens)
     model = Decoder(body.model, shards.vocab, shards.context, seed=job.step.seed)
     if body.parametrisation is not None:

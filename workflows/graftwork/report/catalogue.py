@@ -18,6 +18,7 @@ from graftwork.spec import (
     upcycling,
 )
 from graftwork.spec.base import Method
+from graftwork.spec.committee import Committee
 from graftwork.spec.objective import Objective
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.repetition import Repetition
@@ -43,6 +44,7 @@ def methods() -> dict[str, type[Method]]:
         schedule.Schedule,
         optimizer.Optimizer,
         Objective,
+        Committee,
         Parametrisation,
         Repetition,
     )

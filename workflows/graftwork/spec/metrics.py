@@ -39,7 +39,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "densify": (*_TRAINING, "revived"),
     "merge": ("parameters", "parameters_before", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters",
-                 "expert_similarity"),
+                 "expert_similarity", "accuracy", "accuracy/<class>", "accuracy_members",
+                 "class_loss"),
     "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>",
                 "law/<fit>"),
 }  # fmt: skip
