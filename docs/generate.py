@@ -28,6 +28,7 @@ from graftwork.spec import (
     upcycling,
 )
 from graftwork.spec.base import EXECUTION, Method, Reference
+from graftwork.spec.committee import Committee
 from graftwork.spec.data import Corpus, Tokenizer
 from graftwork.spec.documentation import documentation
 from graftwork.spec.model import Architecture, Experts
@@ -77,6 +78,7 @@ SECTIONS: list[tuple[str, str, list[Word]]] = [
     ("Schedules", "`schedule` of every stage that trains.", words(schedule.Schedule)),
     ("Optimizers", "`optimizer` of every stage that trains.", words(optimizer.Optimizer)),
     ("Objectives", "`objective` of every stage that trains.", words(Objective)),
+    ("Committees", "`committee` of `evaluate`.", words(Committee)),
     ("Parametrisations", "`parametrisation` of every stage that trains.", words(Parametrisation)),
     ("Repetition", "`repetition` of every stage that trains.", words(Repetition)),
     (

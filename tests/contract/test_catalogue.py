@@ -49,6 +49,12 @@ FAMILIES = {
         "regulate",
     ),
     "objectives": ("graftwork.spec.objective", "Objective", "graftwork_train.objectives", "pose"),
+    "committees": (
+        "graftwork.spec.committee",
+        "Committee",
+        "graftwork_train.committees",
+        "combine",
+    ),
     "schedules": ("graftwork.spec.schedule", "Schedule", "graftwork_train.schedules", "rate"),
     "optimizers": ("graftwork.spec.optimizer", "Optimizer", "graftwork_train.optimizers", "build"),
 }

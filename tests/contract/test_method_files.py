@@ -11,7 +11,7 @@ import pytest
 FAMILIES = (
     "growth", "upcycling", "sparsity", "merging", "selection", "synthesis", "formats",
     "continuing", "schedules", "optimizers", "parametrisation", "repetition",
-    "objectives",
+    "objectives", "committees",
 )  # fmt: skip
 PACKAGE = Path(__file__).resolve().parents[2] / "components/graftwork_train"
 CITATION = re.compile(r"arXiv:\d{4}\.\d{4,5}")

@@ -235,6 +235,21 @@ def test_a_model_is_trained_on_where_the_objective_goes_on(text, make_job, word,
     assert outcome.metrics["loss"] < begin
 
 
+def test_draws_begin_with_other_weights_and_read_in_another_order(text, make_job, word):
+    text()
+    jobs = [
+        make_job(word(**STAGE, **changes), name=f"draw{number}", steps=1)
+        for number, changes in enumerate(({}, {"draw": 0}, {"draw": 1}, {"draw": 2}))
+    ]
+    for job in jobs:
+        run(job)
+    begun = [curve(job)[0]["held_out_loss"] for job in jobs]
+    assert begun[0] == begun[1]
+    assert len(set(begun)) == 3
+    # The first step's loss is of the first batch, by the weights drawn.
+    assert len({curve(job)[1]["loss"] for job in jobs}) == 3
+
+
 @pytest.mark.slow
 def test_two_workers_learn_what_one_learns(text, make_job, word, monkeypatch):
     text()

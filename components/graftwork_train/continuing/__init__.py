@@ -1,6 +1,7 @@
 """Going on with a trained model. Each method registers itself with `base.proceed`."""
 
 from graftwork_train.continuing import (
+    classify,
     critical_mixture,
     dpo,
     mer,
@@ -13,6 +14,6 @@ from graftwork_train.continuing import (
 from graftwork_train.continuing.base import proceed
 
 __all__ = [
-    "critical_mixture", "dpo", "mer", "proceed", "prompt_tuning", "slca", "stability_gap",
-    "topic_curriculum", "uda_cpt",
+    "classify", "critical_mixture", "dpo", "mer", "proceed", "prompt_tuning", "slca",
+    "stability_gap", "topic_curriculum", "uda_cpt",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from graftwork_train.loop.plan import Start
 from graftwork_train.loop.sub_models import SubModelTraining
 from graftwork_train.nn import Decoder, load_model
 from graftwork_train.nn.hf import Tensors, load_card
-from graftwork_train.stages.base import perform
+from graftwork_train.stages.base import drawn, perform
 
 
 @perform.register
@@ -26,6 +26,7 @@ def continuation(body: Continue, job: Job) -> Outcome:
         RunError: the moments are to be kept, and there are none that fit; or as `fit`, or as the
             method.
     """
+    job = drawn(job, body)
     folder = job.artifact("from").path
     model = load_model(folder)
     state = _moments(folder, model) if body.optimizer_state == "keep" else None

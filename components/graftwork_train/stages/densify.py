@@ -19,7 +19,7 @@ from graftwork_train.nn.hf import Tensors, load_card
 from graftwork_train.sparsity import FACTORS, masks_of, read_form
 from graftwork_train.sparsity._compose import low_rank_entries
 from graftwork_train.sparsity.base import linear_weights
-from graftwork_train.stages.base import perform
+from graftwork_train.stages.base import drawn, perform
 from graftwork_train.summary import extend_summary
 
 
@@ -34,6 +34,7 @@ def densify(body: Densify, job: Job) -> Outcome:
         RunError: the model in `from` is not sparse, or its weights are not what its masks or
             factors say; or as `fit`.
     """
+    job = drawn(job, body)
     folder = job.artifact("from").path
     model = load_model(folder)
     bound = _bound(model, folder)

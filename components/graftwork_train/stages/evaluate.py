@@ -1,4 +1,4 @@
-"""`evaluate`: loss and perplexity per domain on held-out text, and a few samples."""
+"""`evaluate`: loss and perplexity per domain on held-out text, and a few samples; or classes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from graftwork.errors import RunError
+from graftwork.spec.objective import Causal, MaskedLm
 from graftwork.spec.stages import Evaluate
 from graftwork_train.answers import Answered, exact_match
 from graftwork_train.data.documents import Document
@@ -25,6 +26,8 @@ from graftwork_train.loop.plan import CPU_TOKENS
 from graftwork_train.loop.preference import preferred
 from graftwork_train.loop.step import Place
 from graftwork_train.nn import Decoder, load_model
+from graftwork_train.objectives import HELD_OUT_SEED, pose
+from graftwork_train.stages._telling import check_fits, tell_classes
 from graftwork_train.stages.base import perform
 from graftwork_train.state import State
 from graftwork_train.thinking import Measured, measure
@@ -42,8 +45,10 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         RunError: model and data do not fit together, nothing is held out, or the model diverged.
     """
     shards = TokenShards.open(job.artifact("data").tokens)
+    if body.classes:
+        return tell_classes(body, job, shards, _device(job))
     model = load_model(job.artifact("from").path)
-    _check(model, shards)
+    check_fits(model, shards)
     place = Place(device=_device(job))
     model.to(place.device).eval()
     total = sum(
@@ -53,7 +58,12 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     job.progress(0, total, "sequences")
     micro = max(1, CPU_TOKENS // shards.context)
     nats = losses_of(model)
-    measured = held_out_loss(nats, shards, sequences=body.sequences, micro=micro, place=place)
+    encoder = model.architecture.kind == "encoder"
+    asked = MaskedLm(name="mlm") if encoder else Causal(name="causal")
+    measured = held_out_loss(
+        nats, shards, sequences=body.sequences, micro=micro, place=place,
+        pose=pose(asked, shards, HELD_OUT_SEED),
+    )  # fmt: skip
     if measured is None:
         raise RunError(
             "the tokens hold nothing out, so there is nothing to measure on",
@@ -61,7 +71,7 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
         )
     job.progress(total, total, "sequences", loss=measured.loss)
     _refuse_divergence(measured)
-    samples = _samples(body, model, shards, job.step.seed)
+    samples = [] if encoder else _samples(body, model, shards, job.step.seed)
     answered = _answered(body, model, shards, job)
     thought = _thought(body, model, shards, job)
     _write_summary(job.out, measured, samples, _tables(body, answered, thought))
@@ -69,29 +79,16 @@ def evaluate(body: Evaluate, job: Job) -> Outcome:
     if model.architecture.experts:
         state = State.open(job.artifact("from").path, own=True)
         likeness["expert_similarity"] = similarity(state, model.architecture)
-    asked = {} if answered is None else {"exact_match": answered.share}
-    asked |= {} if thought is None else {"bound": thought.each}
+    found = {} if answered is None else {"exact_match": answered.share}
+    found |= {} if thought is None else {"bound": thought.each}
     pairs = _preferences(body, model, shards)
-    return Outcome(metrics={**_metrics(measured, model), **likeness, **asked, **pairs})
+    return Outcome(metrics={**_metrics(measured, model), **likeness, **found, **pairs})
 
 
 def _device(job: Job) -> torch.device:
     gpu = job.step.pool.gpus_per_worker > 0 and torch.cuda.is_available()
     torch.set_num_threads(job.step.pool.cpus_per_worker)
     return torch.device("cuda" if gpu else "cpu")
-
-
-def _check(model: Decoder, shards: TokenShards) -> None:
-    if model.vocab != shards.vocab:
-        raise RunError(
-            f"the tokens are of a vocabulary of {shards.vocab}, the model has {model.vocab}",
-            "Evaluate on data that was prepared with the model's own tokenizer.",
-        )
-    if model.context < shards.context:
-        raise RunError(
-            f"sequences have {shards.context} tokens, the model was made for {model.context}",
-            f"Prepare the data with a context of at most {model.context}.",
-        )
 
 
 def _preferences(body: Evaluate, model: Decoder, shards: TokenShards) -> dict[str, float]:

@@ -20,7 +20,7 @@ from graftwork_train.nn.hf import load_card
 from graftwork_train.parametrisation import initialise
 from graftwork_train.sparsity import FACTORS, MASKS, constrain, masks_of, read_form
 from graftwork_train.sparsity.base import Earlier
-from graftwork_train.stages.base import perform
+from graftwork_train.stages.base import drawn, perform
 from graftwork_train.summary import extend_summary
 
 
@@ -33,6 +33,7 @@ def sparsify(body: Sparsify, job: Job) -> Outcome:
     Raises:
         RunError: the model is held to something else than the method asks for; or as `fit`.
     """
+    job = drawn(job, body)
     model, start, earlier = _begin(body, job)
     context = job.step.work.context if job.step.work else model.context
     cost = partial(

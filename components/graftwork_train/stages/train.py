@@ -9,7 +9,7 @@ from graftwork_train.loop.fit import fit
 from graftwork_train.loop.plan import held_at_once
 from graftwork_train.nn import Decoder
 from graftwork_train.parametrisation import initialise
-from graftwork_train.stages.base import perform
+from graftwork_train.stages.base import drawn, perform
 
 
 @perform.register
@@ -19,6 +19,7 @@ def train(body: Train, job: Job) -> Outcome:
     Raises:
         RunError: as `fit`.
     """
+    job = drawn(job, body)
     shards = TokenShards.open(job.artifact("data").tokens)
     # Before there are weights, which alone may be more than the memory.
     held_at_once(job, body, body.model, shards.vocab)

@@ -19,6 +19,7 @@ from graftwork.spec import (
     upcycling,
 )
 from graftwork.spec.base import Method
+from graftwork.spec.committee import Committee
 from graftwork.spec.objective import Objective
 from graftwork.spec.parametrisation import Parametrisation
 from graftwork.spec.repetition import Repetition
@@ -45,6 +46,7 @@ def methods() -> dict[str, type[Method]]:
         schedule.Schedule,
         optimizer.Optimizer,
         Objective,
+        Committee,
         Parametrisation,
         Repetition,
     )

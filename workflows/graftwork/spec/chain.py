@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from graftwork.errors import Problem
 from graftwork.spec.asked import asking_problems
-from graftwork.spec.asking import objective_problems
+from graftwork.spec.asking import classifier_problems, objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
 from graftwork.spec.data import TokenizerFrom
@@ -21,7 +21,6 @@ from graftwork.spec.graph import (
     architecture_of,
     source_of,
     sources_of,
-    tokenizer_stage,
     tokens_of,
 )
 from graftwork.spec.growth import Gbnn, GLearn
@@ -83,7 +82,7 @@ class _Chain:
 
     def stage(self, name: str, body: StageBody) -> Found:
         """The problems of one stage, after those it needs."""
-        source = body.from_ if isinstance(body, Evaluate) else source_of(body)
+        source = source_of(body)
         if body.product == "model":
             yield from self._architecture(name, body)
         yield from self._tokenizer(body)
@@ -96,8 +95,8 @@ class _Chain:
             yield from self._merged(name, body)
         if isinstance(body, Training):
             yield from self._trained(name, body)
-        if isinstance(body, Training | Evaluate) and source is not None:
-            yield from self._tokens(name, body.data, source, ("data",))
+        if isinstance(body, Evaluate):
+            yield from self._judged(name, body)
         if isinstance(body, Continue):
             yield from self._continued(name, body)
         if isinstance(body, Grow):
@@ -155,9 +154,17 @@ class _Chain:
         context = self._prepare(body.data).context
         yield from model_problems(body, architecture, context)
         yield from work_problems(body, context, pool, architecture)
-        maker = self._body(tokenizer_stage(self.workflow, body.data))
-        tokenizer = maker.tokenizer if isinstance(maker, Prepare) else None
-        yield from objective_problems(body, architecture, tokenizer)
+        yield from objective_problems(self.workflow, body, architecture)
+        if (source := source_of(body)) is not None:
+            yield from self._tokens(name, body.data, source, ("data",))
+
+    def _judged(self, name: str, body: Evaluate) -> Found:
+        """The model and a committee's members read these tokens; of classes, they learned some."""
+        for path, model, _ in references(body):
+            if path != ("data",):
+                yield from self._tokens(name, body.data, model, path if path[1:] else ("data",))
+                if body.classes:
+                    yield from classifier_problems(model, self._body(model), path)
 
     def _sparse(self, body: Sparsify | Densify, source: str | None) -> Found:
         """Who needs a sparse model, and which one."""
@@ -241,13 +248,6 @@ class _Chain:
             )
 
     def _grown(self, name: str, body: Grow) -> Found:
-        known = self.architectures.get(body.from_)
-        if isinstance(body.method, GLearn) and known and known.kind == "encoder":
-            yield (
-                ("method",),
-                f"{body.from_!r} is an encoder, and g_learn learns by the next token, which it "
-                f"sees; take another method of growth",
-            )
         if isinstance(body.method, GLearn | Gbnn):
             yield from self._tokens(name, body.method.data, body.from_, ("method", "data"))
         if body.optimizer_state == "reset":

@@ -27,6 +27,7 @@ class Continuer(Method):
         alone: Whether it has a loop and an optimizer of its own, on one worker.
         objectives: Names of the objectives that it goes on with.
         pairs: Whether it trains on pairs of answers.
+        asks: Whether it asks something else of the model than any objective.
     """
 
     contract: ClassVar[Contract | None] = "none"
@@ -36,6 +37,7 @@ class Continuer(Method):
     alone: ClassVar[bool] = False
     objectives: ClassVar[tuple[str, ...]] = ("causal",)
     pairs: ClassVar[bool] = False
+    asks: ClassVar[bool] = False
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -208,6 +210,25 @@ class Slca(Continuer):
     """Of the same."""
 
 
+class Classify(Continuer):
+    """Learn to tell what a sequence is of: a linear classifier on the mean of the model's states.
+
+    Its classes are the domains of the stage's data: with a corpus's `domain_field`, any label.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+        "1810.04805",
+        "4",
+    )
+    replays: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
+    name: Literal["classify"]
+    frozen: bool = False
+    """Train the classifier alone and leave the model as it is."""
+
+
 class TopicCurriculum(Continuer):
     """More of the topics that a model gets worse at, and every topic's easy text before its hard.
 
@@ -333,6 +354,14 @@ class UdaCpt(Continuer):
 
 
 Continuing = Annotated[
-    StabilityGap | CriticalMixture | Mer | Slca | TopicCurriculum | Dpo | PromptTuning | UdaCpt,
+    StabilityGap
+    | CriticalMixture
+    | Mer
+    | Slca
+    | Classify
+    | TopicCurriculum
+    | Dpo
+    | PromptTuning
+    | UdaCpt,
     Field(discriminator="name"),
 ]

@@ -43,7 +43,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "densify": (*_TRAINING, "revived"),
     "merge": ("parameters", "parameters_before", "models"),
     "evaluate": ("loss", "loss/<domain>", "perplexity", "perplexity/<domain>", "parameters",
-                 "expert_similarity", "exact_match", "bound", *_PREFERENCE),
+                 "expert_similarity", "exact_match", "bound", "accuracy", "accuracy/<class>",
+                 "accuracy_members", "class_loss", *_PREFERENCE),
     "compare": ("mean/<arm>", "std/<arm>", "delta/<arm>", "margin/<arm>", "verdict/<arm>",
                 "law/<fit>"),
 }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from graftwork.spec.base import LATER, Strict
 from graftwork.spec.objective import Causal, Objective
 from graftwork.spec.parametrisation import Parametrisation
@@ -16,6 +18,9 @@ class Regime(Strict):
     objective: Annotated[Objective, LATER] = Causal(name="causal")
     """What the model learns to predict: by default the next token; with `{name: mlm}`, which is for
     encoders, the tokens that were masked."""
+    draw: Annotated[int, LATER, Field(ge=0, le=1_000_000)] = 0
+    """Which draw of chance this is: stages that are alike but for it begin with other weights and
+    read their data in another order, as the members of a committee do."""
     parametrisation: Parametrisation | None = None
     """How initial weights and learning rates follow the width: `{name: mup, base_width: 128}`. A
     stage that trains such a model on writes the same. Default: one rate for all weights."""

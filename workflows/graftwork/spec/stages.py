@@ -22,6 +22,7 @@ from graftwork.spec.base import (
 )
 from graftwork.spec.body import Sources, one_or_more
 from graftwork.spec.body import StageBody as StageBody
+from graftwork.spec.committee import Telling
 from graftwork.spec.continuing import Continuing
 from graftwork.spec.data import ByteTokenizer, Tokenizer
 from graftwork.spec.formats import Format
@@ -319,8 +320,11 @@ class Merge(StageBody):
         return self
 
 
-class Evaluate(StageBody):
-    """Measure loss and perplexity per domain on held-out text, and let the model write."""
+class Evaluate(Telling, StageBody):
+    """Measure loss and perplexity per domain on held-out text, and let the model write.
+
+    An encoder is asked for masked tokens, always the same ones, and writes nothing.
+    """
 
     kind: ClassVar[str] = "evaluate"
     product: ClassVar[Product] = "evaluation"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from graftwork.spec.nodes import Node, mapping
 
 # Keys under which stages are named; a test holds them against the words.
-REFERENCE_KEYS = frozenset({"from", "data", "models"})
+REFERENCE_KEYS = frozenset({"from", "data", "members", "models"})
 ARMS = "arms"
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)\}")
