@@ -4,6 +4,7 @@ Arguments: rank, workers, a file to meet at, a file for the gradients, model, da
 """
 
 import sys
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -23,7 +24,7 @@ def main(rank, workers, meeting, out, base, data):
         dist.init_process_group(
             "gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers
         )
-    model = load_model(base)
+    model = load_model(Path(base))
     objective = Comparison(0.5).objective(model)(model, 0.0, workers)
     if workers > 1:
         objective = nn.parallel.DistributedDataParallel(objective)
