@@ -2,10 +2,15 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from graftwork.errors import RunError
 from graftwork.spec.continuing import Dpo
@@ -194,3 +199,32 @@ def test_tokens_without_pairs_are_refused(save, write, job, run):
 
 def test_the_reference_costs_a_forward_pass():
     assert Dpo(name="dpo").cost(3.0, 10, 128).flops(10, 128) == pytest.approx(4.0 * 10 * 128)
+
+
+def test_two_workers_have_the_gradient_of_one(pairs, save, tmp_path):
+    base, script = save(), Path(__file__).with_name("one_of_pairs.py")
+    found = {}
+    for workers in (1, 2):
+        out = tmp_path / f"gradients{workers}"
+        commands = [
+            [sys.executable, str(script), str(rank), str(workers), str(tmp_path / "meet"), str(out),
+             str(base), str(pairs)]
+            for rank in range(workers)
+        ]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        started = [
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+            for command in commands
+        ]
+        for process in started:
+            _, errors = process.communicate(timeout=250)
+            assert process.returncode == 0, errors
+        found[workers] = [load_file(f"{out}.{rank}") for rank in range(workers)]
+    (alone,), together = found[1], found[2]
+    assert float(sum(one.pop("loss") for one in together)) == pytest.approx(
+        float(alone.pop("loss"))
+    )
+    assert max(gradient.abs().max() for gradient in alone.values()) > 1e-3
+    for one in together:
+        for name, gradient in alone.items():
+            torch.testing.assert_close(one[name], gradient, atol=1e-6, rtol=1e-4)

@@ -104,6 +104,16 @@ def test_the_same_documents_are_held_out_with_the_format_and_without(prepared):
     assert len(found[0]) > 3
 
 
+def test_of_a_domain_of_one_text_the_same_end_is_held_out(prepared):
+    one = [{"text": "".join(chr(65 + n % 26) for n in range(400)), "address": "http://a.org"}]
+    found = []
+    for form in (MECO, None):
+        shards, _ = prepared(one, form, corpus=URL)
+        found.append("".join(labels(shards, "held_out")))
+    assert found[0] == found[1]
+    assert len(found[0]) > 30
+
+
 def test_a_document_without_metadata_stays_as_it_is_and_is_counted(prepared):
     some = [*records(10), *({"text": f"plain {n}"} for n in range(5))]
     shards, outcome = prepared(some, MECO, corpus=URL)

@@ -52,3 +52,12 @@ def test_pairs_that_are_all_too_long_are_refused(prepared):
 def test_pairs_are_kept_whole(prepared):
     with pytest.raises(ValueError, match="packing: best_fit"):
         prepared(judged(), PAIRS, corpus=CORPUS, packing="concatenate")
+
+
+def test_the_only_pair_of_a_domain_is_not_cut(prepared):
+    one = {"asked": "?", "good": "y" * 20, "bad": "n" * 20, "kind": "rare"}
+    corpus = CORPUS | {"domain_field": "kind"}
+    shards, _ = prepared([*({**j, "kind": "many"} for j in judged()), one], PAIRS, corpus=corpus)
+    assert shards.sequences("held_out", "rare") == 0
+    row = shards.read("train", "rare", 0)
+    assert (row.tokens[row.documents >= 0] == shards.eos).sum() == 2

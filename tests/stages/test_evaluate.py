@@ -2,6 +2,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -11,11 +12,15 @@ from graftwork.errors import RunError
 from graftwork.report.files import read_files
 from graftwork.spec.data import ByteTokenizer, JsonlCorpus
 from graftwork.spec.latents import SIGNS
-from graftwork_train.data.shards import TokenShards
+from graftwork_train.data.marks import MARK
+from graftwork_train.data.shards import ShardWriter, TokenShards
 from graftwork_train.data.tokenizer import build_bytes
+from graftwork_train.job import Artifact
 from graftwork_train.nn.hf import Saved, load_model, save_model
 from graftwork_train.stages.base import perform
 from graftwork_train.stages.evaluate import evaluate
+
+from .conftest import make_record
 
 assert evaluate is not None  # imported for its registration
 
@@ -246,3 +251,32 @@ def test_documents_without_pieces_to_measure_are_told(job, model, tokens, tmp_pa
     corpus = questions(tmp_path / "e.jsonl", ["one", "two"])
     with pytest.raises(RunError, match="no piece of these documents could be measured"):
         _perform(measured(job, model(), tokens(), corpus, samples=0))
+
+
+def test_pairs_are_judged_by_which_answer_is_likelier(job, model, tmp_path):
+    folder, small = tmp_path / "pairs", model()
+    folder.mkdir()
+    build_bytes(ByteTokenizer(name="bytes"), None).save(folder, 16)
+    writer = ShardWriter(folder, 320, 256, 16, "best_fit", labels="pairs")
+    answers = [(65 + n, 97 + n) for n in range(12)]
+    for chosen, rejected in answers:
+        both = [part for answer in (chosen, rejected) for part in (63 | MARK, answer, 256)]
+        writer.add_rows("held_out", "d", [np.array(both)], 1)
+    writer.close()
+    data = Artifact(make_record(stage="pairs", kind="prepare"), folder)
+    metrics = _perform(_work(job, small, data, prompts=[])).metrics
+    theirs = AutoModelForCausalLM.from_pretrained(small.path)
+    margins = []
+    for pair in answers:
+        with torch.no_grad():
+            log = [theirs(torch.tensor([[63, n, 256]])).logits[0].log_softmax(-1) for n in pair]
+        sums = [one[0, n] + one[1, 256] for one, n in zip(log, pair, strict=True)]
+        margins.append(float(sums[0] - sums[1]))
+    assert metrics["preference_margin"] == pytest.approx(sum(margins) / 12, abs=1e-4)
+    assert metrics["preference_accuracy"] == sum(margin > 0 for margin in margins) / 12
+    assert 0 < metrics["preference_accuracy"] < 1
+
+
+def test_text_without_pairs_has_no_preferences(job, model, tokens):
+    metrics = _perform(_work(job, model(), tokens(), prompts=[])).metrics
+    assert not any(name.startswith("preference") for name in metrics)

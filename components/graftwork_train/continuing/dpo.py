@@ -27,6 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from graftwork.errors import RunError
 from graftwork.spec.continuing import Dpo
 from graftwork.spec.cost import Cost
@@ -63,6 +65,10 @@ def dpo(method: Dpo, job: Job, body: Continue, model: Decoder, start: Start) -> 
         return method.cost(each, steps, tokens)
 
     outcome = fit(job, body, model, start=start, arrangement=Comparison(method.beta), cost=cost)
+    gpu = job.step.pool.gpus_per_worker > 0 and torch.cuda.is_available()
+    torch.set_num_threads(job.step.pool.cpus_per_worker)
+    for one in (model, reference):
+        one.to("cuda" if gpu else "cpu")
     judged = preferred(
         model.eval(), shards, sequences=SEQUENCES, reference=reference.eval(), beta=method.beta
     )

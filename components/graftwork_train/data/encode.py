@@ -147,7 +147,8 @@ class _Work:
             plan.packing,
             labels=plan.labels,
         )
-        self._splitter = Splitter(plan.held_out, encoder.eos)
+        whole = plan.format is not None and plan.format.required
+        self._splitter = Splitter(plan.held_out, encoder.eos, whole=whole)
         self._packers: dict[tuple[str, Split], Packer] = {}
         self._bytes: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()

@@ -5,7 +5,8 @@ see to it that every domain has something to validate on:
 
 - Of a domain's first two different texts, the one with the lower hash is held out and the other
   is trained on, and so are their copies.
-- A domain of one text only is cut: its end is held out.
+- A domain of one text only is cut: its end is held out. Questions and answers are not cut, but
+  trained on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graftwork_train.data.index import Ids, Split
+from graftwork_train.data.marks import leading
 
 Placed = tuple[Split, Ids]
 
@@ -32,8 +34,9 @@ class _First:
 class Splitter:
     """Says for every document which split it belongs to, in the order of the documents."""
 
-    def __init__(self, held_out: float, eos: int) -> None:
+    def __init__(self, held_out: float, eos: int, *, whole: bool = False) -> None:
         self._share = held_out
+        self._whole = whole
         self._eos = eos
         self._below = int(held_out * 2**64)
         self._first: dict[str, _First | None] = {}
@@ -70,8 +73,9 @@ class Splitter:
         for domain, first in self._first.items():
             if first is None:
                 continue
-            size = round(self._share * len(first.ids))
-            if size < 2 or len(first.ids) - size < 2:
+            # Of the text alone, so that metadata before it change nothing.
+            size = round(self._share * (len(first.ids) - leading(first.ids)))
+            if self._whole or size < 2 or len(first.ids) - size < 2:
                 placed: list[Placed] = [("train", first.ids)] * first.copies
             else:
                 head = np.append(first.ids[:-size], self._eos)

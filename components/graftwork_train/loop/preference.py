@@ -6,7 +6,7 @@ chosen answer at every even number of a sequence and its rejected one after it.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
@@ -43,9 +43,10 @@ def ratios(model: Decoder, hidden_BTD: Tensor, labels_BT: Tensor, documents_BT: 
     numbers_BT = documents_BT.long().clamp(min=0)
     shape = len(labels_BT), 2 * ((labels_BT.shape[1] + 1) // 2)
     sums = (nats_BT.new_zeros(shape).scatter_add(1, numbers_BT, x) for x in (nats_BT, counts_BT))
-    nats, counts = sums
+    nats_BD, counts_BD = sums
+    there_BP = (counts_BD[:, ::2] > 0) & (counts_BD[:, 1::2] > 0)
     # A sum of nats is a negative log-probability.
-    return Ratios(nats[:, 1::2] - nats[:, ::2], (counts[:, ::2] > 0) & (counts[:, 1::2] > 0))
+    return Ratios(nats_BD[:, 1::2] - nats_BD[:, ::2], there_BP)
 
 
 class Preference(Objective):
@@ -109,7 +110,7 @@ class PairLoader(Loader):
     def read(self, step: int, rank: int = 0, workers: int = 1) -> Batch:
         """As of all loaders; `predicted` counts pairs."""
         batch = super().read(step, rank, workers)
-        return Batch(batch.tokens_BT, batch.labels_BT, batch.documents_BT, pairs_in(batch))
+        return replace(batch, predicted=pairs_in(batch))
 
 
 def pairs_in(batch: Batch) -> int:
@@ -155,7 +156,6 @@ def preferred(
         reference: To hold it against, on the same device. Default: none.
         beta: Of the loss.
     """
-    device = next(model.parameters()).device
     found = []
     for domain in shards.domains("held_out"):
         length = shards.sequences("held_out", domain)
@@ -164,17 +164,11 @@ def preferred(
         for first in range(0, count, _ROWS):
             read = [shards.read("held_out", domain, row) for row in rows[first : first + _ROWS]]
             batch = collate(read, document_mask=True)
-            if batch.documents_BT is None:
-                continue
-            parts = batch.tokens_BT, batch.labels_BT, batch.documents_BT
-            tokens_BT, labels_BT, documents_BT = (tensor.to(device) for tensor in parts)
-            each = []
-            for one in (model, reference):
-                if one is not None:
-                    hidden_BTD = one(tokens_BT, documents_BT).hidden_BTD
-                    each.append(ratios(one, hidden_BTD, labels_BT, documents_BT))
-            difference = each[0].ratio_BP - (each[1].ratio_BP if reference is not None else 0.0)
-            found.append(difference[each[0].there_BP].double().cpu())
+            if batch.documents_BT is not None:
+                judged = _judge(model, batch, batch.documents_BT)
+                known = _judge(reference, batch, batch.documents_BT) if reference else None
+                margin_BP = judged.ratio_BP - (known.ratio_BP if known else 0.0)
+                found.append(margin_BP[judged.there_BP].double().cpu())
     if not found or not sum(map(len, found)):
         return None
     margins = torch.cat(found)
@@ -184,3 +178,10 @@ def preferred(
         pairs=len(margins),
         loss=float(dpo_loss(margins, beta).mean()),
     )
+
+
+def _judge(model: Decoder, batch: Batch, documents_BT: Tensor) -> Ratios:
+    device = next(model.parameters()).device
+    documents_BT, labels_BT = documents_BT.to(device), batch.labels_BT.to(device)
+    hidden_BTD = model(batch.tokens_BT.to(device), documents_BT).hidden_BTD
+    return ratios(model, hidden_BTD, labels_BT, documents_BT)

@@ -160,8 +160,8 @@ class _Chain:
 
     def _judged(self, name: str, body: Evaluate) -> Found:
         """The model and a committee's members read these tokens; of classes, they learned some."""
-        for path, model, _ in references(body):
-            if path != ("data",):
+        for path, model, reference in references(body):
+            if "model" in reference.products:
                 yield from self._tokens(name, body.data, model, path if path[1:] else ("data",))
                 if body.classes:
                     yield from classifier_problems(model, self._body(model), path)
