@@ -2,7 +2,8 @@
 
 The expansion goes backwards from the stages that nothing reads. Such a stage runs for the
 workflow's own seed; a `compare` asks for its arms once a seed; every other stage asks for what
-it reads at its own seed. A stage into which no chance enters runs once, whoever asks.
+it reads at its own seed. A stage into which no chance enters runs once, whoever asks, unless its
+data were written by a model of the workflow, which is another one for each seed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from graftwork.errors import Problem, SpecError, Where
 from graftwork.spec.base import NAME_LENGTH
 from graftwork.spec.graph import Edge, edges, sort
 from graftwork.spec.stages import Compare, StageBody
+from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
 
 UNSEEDED = 0
@@ -38,12 +40,14 @@ class Graph:
         nodes: In an order in which they can run.
         inputs: By node, the artifacts it reads: the reference's role and the node that makes it.
         conditions: By node, the node whose metric its `when` reads.
+        seeded: Names of the stages that run once a seed.
     """
 
     workflow: Workflow
     nodes: tuple[Node, ...]
     inputs: dict[Node, Inputs]
     conditions: dict[Node, Node]
+    seeded: frozenset[str]
 
     def body(self, node: Node) -> StageBody:
         """The parameters of the node's stage."""
@@ -51,7 +55,7 @@ class Graph:
 
     def name(self, node: Node) -> str:
         """The node's name: the stage's own, or `<stage>-s<seed>` for a further seed."""
-        if node.seed == self.workflow.seed or not self.body(node).seeded:
+        if node.seed == self.workflow.seed or node.stage not in self.seeded:
             return node.stage
         return f"{node.stage}-s{node.seed}"
 
@@ -100,7 +104,7 @@ def expand(workflow: Workflow) -> Graph:
         if condition is not None:
             conditions[node] = condition
             wanted.append(condition)
-    graph = Graph(workflow, stages.in_order(inputs), inputs, conditions)
+    graph = Graph(workflow, stages.in_order(inputs), inputs, conditions, stages.seeded)
     _check_names(graph)
     return graph
 
@@ -123,6 +127,23 @@ class _Stages:
                 for circle in circles
             )
         self.place = {name: index for index, name in enumerate(order)}
+        written = self._written(order)
+        self.seeded = frozenset(
+            name for name in order if workflow.stages[name].body.seeded or name in written
+        )
+
+    def _written(self, order: list[str]) -> set[str]:
+        """Stages that make data of what a model of the workflow has written, itself or before."""
+        found: set[str] = set()
+        for name in order:
+            body = self.workflow.stages[name].body
+            writer = body.writer if isinstance(body, Synthesize) else None
+            before = {edge.target for edge in self.edges[name] if edge.reason == "input"}
+            if body.product in ("documents", "tokens") and (
+                getattr(writer, "from_", None) or before & found
+            ):
+                found.add(name)
+        return found
 
     def _between_stages(self, found: list[Edge]) -> list[Edge]:
         return [edge for edge in found if edge.target in self.workflow.stages]
@@ -160,14 +181,14 @@ class _Stages:
         return tuple(sorted(nodes, key=lambda n: (self.place[n.stage], n.seed != own, n.seed)))
 
     def _at(self, stage: str, seed: int) -> Node:
-        return Node(stage, seed if self.workflow.stages[stage].body.seeded else UNSEEDED)
+        return Node(stage, seed if stage in self.seeded else UNSEEDED)
 
     def _asked(self, node: Node) -> tuple[int, ...]:
         """The seeds at which a node asks for what it reads."""
         body = self.workflow.stages[node.stage].body
         if isinstance(body, Compare):
             return seeds_of(body, self.workflow)
-        return (node.seed if body.seeded else self.workflow.seed,)
+        return (node.seed if node.stage in self.seeded else self.workflow.seed,)
 
 
 def _check_names(graph: Graph) -> None:
