@@ -1,12 +1,16 @@
 """UDA by continued pre-training: what tokens tell of labels, and which are asked for by that."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from graftwork.errors import RunError
+from graftwork.spec.base import references
 from graftwork.spec.continuing import UdaCpt
+from graftwork.spec.data import ReviewsCorpus
+from graftwork.spec.load import load
 from graftwork_train.continuing.uda_cpt import Informed, telling
 from graftwork_train.data.documents import Document
 from graftwork_train.nn.loss import IGNORE
@@ -27,6 +31,23 @@ def number(word):
 
 def word_of(choose="informative", among=0.3):
     return UdaCpt(name="uda_cpt", labelled=("source",), choose=choose, among=among)
+
+
+SPEC = Path(__file__).parents[2] / "specs/papers/54-uda-cpt.yaml"
+
+
+def test_no_stage_of_the_spec_learns_of_a_label_of_the_target():
+    workflow = load([SPEC])
+    read = {
+        (path, target)
+        for stage in workflow.stages.values()
+        for path, target, _ in references(stage.body)
+        if isinstance(corpus := workflow.corpora.get(target), ReviewsCorpus)
+        and corpus.topic == 1
+        and corpus.labelled
+    }
+    # The corpora that are learned from have no such field; this one is judged, and by `test` alone.
+    assert read == {(("method", "test", 0), "target-unseen")}
 
 
 def test_what_a_token_tells_is_its_pmi_with_a_label_by_hand():

@@ -72,6 +72,22 @@ def test_seeds_reach_models_only_up_to_a_stage_without_chance(build):
     assert "large-s18" in names(made)
 
 
+def test_data_that_a_model_has_written_are_others_for_each_seed(build):
+    changes = {
+        "said": {"synthesize": {"from": "python", "method": {"name": "wrap"},
+                                "writer": {"name": "model", "from": "small"}}},
+        "both": {"prepare": {"from": ["said", "python"], "context": 128,
+                             "tokenizer": {"from": "tokens"}}},
+        "large": {"continue": {"from": "stacked", "data": "both", "budget": "20 steps"}},
+    }  # fmt: skip
+    made = plan(build(changes, seeds=2))
+    assert made["large-s18"].after == ("both-s18", "stacked-s18")
+    assert made["both-s18"].after == ("said-s18", "tokens")
+    assert made["said-s18"].after == ("small-s18",)
+    assert made["both"].step.fingerprint != made["both-s18"].step.fingerprint
+    assert "tokens-s18" not in names(made)
+
+
 def test_steps_come_after_what_they_wait_for(build):
     made = plan(build(seeds=3))
     place = {name: index for index, name in enumerate(names(made))}

@@ -2,11 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from graftwork.errors import RunError
+from graftwork.spec.base import references
+from graftwork.spec.data import ReviewsCorpus
+from graftwork.spec.load import load
 from graftwork.spec.model import Architecture
 from graftwork.spec.prompts import Prompt
 from graftwork.spec.synthesis import PseudoLabels
@@ -89,6 +93,23 @@ def test_gold_is_never_read_in_the_semi_supervised_mode():
     assert all(document.metadata["url"] == "u" for document in made)
     assert all("label" not in one.origin.metadata for one in seen)
     assert all("positive" not in one.prompt for one in seen)
+
+
+def test_the_papers_spec_has_no_gold_but_the_few_examples_and_what_is_judged():
+    workflow = load([Path(__file__).parents[2] / "specs/papers/13-pcp.yaml"])
+    labelled = {
+        name for name, corpus in workflow.corpora.items()
+        if isinstance(corpus, ReviewsCorpus) and corpus.labelled
+    }  # fmt: skip
+    assert labelled == {"few", "unseen"}
+    assert workflow.corpora["few"].documents == 2 * 16
+    judged = {
+        path
+        for stage in workflow.stages.values()
+        for path, target, _ in references(stage.body)
+        if target == "unseen"
+    }
+    assert judged == {("method", "test", 0)}
 
 
 def test_labels_are_the_tuned_models(bench, tuned):

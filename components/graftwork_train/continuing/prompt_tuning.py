@@ -1,8 +1,8 @@
 """Prompt-based fine-tuning: labels are learned by the words that say them.
 
 Shi and Lipani, "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
-arXiv:2305.01711, section 2.1; the way is that of Gao et al., arXiv:2012.15723, section 3. For a
-text a with the label y of the word v(y), in a template with a mask in the label's place:
+arXiv:2305.01711; the way is that of Gao et al., arXiv:2012.15723. For a text a with the label y of
+the word v(y), in a template with a mask in the label's place:
 
     p(y | a) = softmax over labels y' of the head's score of v(y') in that place
     loss     = mean over a batch of -log p(y | a)

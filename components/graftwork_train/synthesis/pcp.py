@@ -1,7 +1,7 @@
 """Prompt-based continued pre-training: every text in a template, with the word of its label.
 
 Shi and Lipani, "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
-arXiv:2305.01711, section 3. For a text a, or a pair a and b, of the label y with the word v(y):
+arXiv:2305.01711. For a text a, or a pair a and b, of the label y with the word v(y):
 
     single   {a} It was {v(y)} .
     pair     {a} ? {v(y)} , {b}
@@ -10,7 +10,7 @@ Training goes on with these texts, the label's word masked as any other, before 
 by the same template. Labels are the documents' own (fully supervised), or a tuned model's, from a
 stage that writes `pseudo_labels` (semi-supervised).
 
-As in the paper, with templates of plain text; soft ones, whose tokens are trained, are not there.
+Differs from the paper: templates are plain text. Soft ones, whose tokens are trained, are missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pseudo labels: what a tuned model takes unlabelled documents for.
 
 Shi and Lipani, "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
-arXiv:2305.01711, section 3: a model that was tuned by a prompt on a few labels gives every
+arXiv:2305.01711: a model that was tuned by a prompt on a few labels gives every
 unlabelled text of the task the label whose word it finds likeliest; `pcp` fills these in.
 
 As in the paper, all of them are kept, however sure the model is. A label that a document has

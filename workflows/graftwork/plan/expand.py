@@ -2,8 +2,8 @@
 
 The expansion goes backwards from the stages that nothing reads. Such a stage runs for the
 workflow's own seed; a `compare` asks for its arms once a seed; every other stage asks for what
-it reads at its own seed. A stage into which no chance enters runs once, whoever asks;
-unless it is made of what a model of the workflow wrote, which was trained by one seed or another.
+it reads at its own seed. A stage into which no chance enters runs once, whoever asks, unless its
+data were written by a model of the workflow, which is another one for each seed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ class Graph:
         nodes: In an order in which they can run.
         inputs: By node, the artifacts it reads: the reference's role and the node that makes it.
         conditions: By node, the node whose metric its `when` reads.
+        seeded: Names of the stages that run once a seed.
     """
 
     workflow: Workflow
     nodes: tuple[Node, ...]
     inputs: dict[Node, Inputs]
     conditions: dict[Node, Node]
+    seeded: frozenset[str]
 
     def body(self, node: Node) -> StageBody:
         """The parameters of the node's stage."""
@@ -53,7 +55,7 @@ class Graph:
 
     def name(self, node: Node) -> str:
         """The node's name: the stage's own, or `<stage>-s<seed>` for a further seed."""
-        if node.seed == self.workflow.seed or node.stage not in self.varied:
+        if node.seed == self.workflow.seed or node.stage not in self.seeded:
             return node.stage
         return f"{node.stage}-s{node.seed}"
 
@@ -65,11 +67,6 @@ class Graph:
         return tuple(dict.fromkeys(nodes))
 
     @cached_property
-    def varied(self) -> frozenset[str]:
-        """The stages that run once a seed."""
-        return varied_stages(self.workflow)
-
-    @cached_property
     def lineage(self) -> dict[Node, frozenset[Node]]:
         """By node, itself and every node that its artifact is made from."""
         found: dict[Node, frozenset[Node]] = {}
@@ -77,26 +74,6 @@ class Graph:
             sources = (found[source] for _, source in self.inputs[node])
             found[node] = frozenset({node}).union(*sources)
         return found
-
-
-def varied_stages(workflow: Workflow) -> frozenset[str]:
-    """The stages into which chance enters, or what a model of the workflow wrote by chance."""
-    found = {name for name, stage in workflow.stages.items() if stage.body.seeded}
-    needs = edges(workflow)
-    written = {
-        name for name, stage in workflow.stages.items()
-        if isinstance(stage.body, Synthesize) and getattr(stage.body.writer, "from_", None)
-    }  # fmt: skip
-    grown = True
-    while grown:
-        further = {
-            name for name, stage in workflow.stages.items()
-            if name not in written and stage.body.product in ("documents", "tokens")
-            and any(edge.reason == "input" and edge.target in written for edge in needs[name])
-        }  # fmt: skip
-        written |= further
-        grown = bool(further)
-    return frozenset(found | written)
 
 
 def seeds_of(compare: Compare, workflow: Workflow) -> tuple[int, ...]:
@@ -127,7 +104,7 @@ def expand(workflow: Workflow) -> Graph:
         if condition is not None:
             conditions[node] = condition
             wanted.append(condition)
-    graph = Graph(workflow, stages.in_order(inputs), inputs, conditions)
+    graph = Graph(workflow, stages.in_order(inputs), inputs, conditions, stages.seeded)
     _check_names(graph)
     return graph
 
@@ -150,7 +127,23 @@ class _Stages:
                 for circle in circles
             )
         self.place = {name: index for index, name in enumerate(order)}
-        self.varied = varied_stages(workflow)
+        written = self._written(order)
+        self.seeded = frozenset(
+            name for name in order if workflow.stages[name].body.seeded or name in written
+        )
+
+    def _written(self, order: list[str]) -> set[str]:
+        """Stages that make data of what a model of the workflow has written, itself or before."""
+        found: set[str] = set()
+        for name in order:
+            body = self.workflow.stages[name].body
+            writer = body.writer if isinstance(body, Synthesize) else None
+            before = {edge.target for edge in self.edges[name] if edge.reason == "input"}
+            if body.product in ("documents", "tokens") and (
+                getattr(writer, "from_", None) or before & found
+            ):
+                found.add(name)
+        return found
 
     def _between_stages(self, found: list[Edge]) -> list[Edge]:
         return [edge for edge in found if edge.target in self.workflow.stages]
@@ -188,14 +181,14 @@ class _Stages:
         return tuple(sorted(nodes, key=lambda n: (self.place[n.stage], n.seed != own, n.seed)))
 
     def _at(self, stage: str, seed: int) -> Node:
-        return Node(stage, seed if stage in self.varied else UNSEEDED)
+        return Node(stage, seed if stage in self.seeded else UNSEEDED)
 
     def _asked(self, node: Node) -> tuple[int, ...]:
         """The seeds at which a node asks for what it reads."""
         body = self.workflow.stages[node.stage].body
         if isinstance(body, Compare):
             return seeds_of(body, self.workflow)
-        return (node.seed if node.stage in self.varied else self.workflow.seed,)
+        return (node.seed if node.stage in self.seeded else self.workflow.seed,)
 
 
 def _check_names(graph: Graph) -> None:

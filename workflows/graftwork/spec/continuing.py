@@ -296,7 +296,6 @@ class PromptTuning(Continuer):
     paper: ClassVar[Paper] = Paper(
         "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
         "2305.01711",
-        "2.1",
         number="13",
     )
     replays: ClassVar[bool] = True

@@ -138,7 +138,6 @@ class Pcp(Maker):
     paper: ClassVar[Paper] = Paper(
         "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
         "2305.01711",
-        "3",
         number="13",
     )
     writes: ClassVar[bool] = False
@@ -160,7 +159,6 @@ class PseudoLabels(Maker):
     paper: ClassVar[Paper] = Paper(
         "Don't Stop Pretraining? Make Prompt-based Fine-tuning Powerful Learner",
         "2305.01711",
-        "3",
         number="13",
     )
     writers: ClassVar[tuple[str, ...]] = ("classifier",)
