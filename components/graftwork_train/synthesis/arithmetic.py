@@ -45,7 +45,7 @@ def arithmetic(method: Arithmetic, documents: Documents, desk: Desk) -> Iterator
     chance.shuffle(problems)
     for problem in problems:
         text = written(problem, method.format)
-        known = {"style": method.format, "operation": method.operation}
+        known: dict[str, str] = {"style": method.format, "operation": method.operation}
         if method.operation == "add":
             known["steps"] = told(problem.first, problem.second)
         name = f"{method.operation}/{method.format}/{problem.question}"
