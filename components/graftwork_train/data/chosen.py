@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from graftwork.errors import RunError
 from graftwork_train.data.corpora.artifact import FOLDER
-from graftwork_train.data.documents import Document
+from graftwork_train.data.documents import Document, broken_tables
 from graftwork_train.data.stream import Stream
 from graftwork_train.data.verdicts import KEPT, Verdicts
 from graftwork_train.job import SUMMARY
@@ -49,6 +49,7 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
     done = _write(stream, verdicts, out)
     domains, examples, size = done.domains, done.examples, done.size
     tables = [_reasons(counts, total), _domains(domains), *verdicts.tables, _excerpts(examples)]
+    tables += broken_tables(stream.tallies.values())
     summary = {"tables": tables, "notes": list(verdicts.notes)}
     (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     dropped = {
