@@ -84,6 +84,32 @@ def test_choosing_twice_reads_the_earlier_choice(bench, web):
     assert rows[0]["id"] == "web/web.jsonl:2"
 
 
+def test_ids_that_come_twice_are_counted_and_noted(bench, web):
+    first, once = bench(stage(name="heuristics", min_words=5), web=web)
+    second, _ = bench(stage(name="exact_dedup"), web=web)
+    out, outcome = bench(
+        {"select": {"from": ["a", "b"], "method": {"name": "exact_dedup"}}},
+        inputs={"from.0": first, "from.1": second},
+    )
+    assert outcome.metrics["repeated_ids"] == 30
+    assert "repeated_ids" not in once.metrics
+    (note,) = json.loads((out / "summary.json").read_text())["notes"]
+    assert note.startswith("30 documents have an id that an earlier one has")
+
+
+def test_the_summary_says_what_could_not_be_read(bench, web):
+    for body in (
+        stage(name="heuristics", min_words=5),
+        {"prepare": {"from": "web", "context": 16}},
+    ):
+        out, _ = bench(body, web=web)
+        table = json.loads((out / "summary.json").read_text())["tables"][-1]
+        assert table["title"] == "What could not be read"
+        (row,) = table["rows"]
+        assert row[:3] == ["web", "not_json", 1]
+        assert "web.jsonl:41: not JSON" in row[3]
+
+
 def test_documents_and_corpora_are_prepared_together(bench, web, tmp_path):
     picked, _ = bench(stage(name="heuristics", min_words=5), web=web)
     more = jsonl(tmp_path / "more.jsonl", [{"text": f"more {n}"} for n in range(9)])

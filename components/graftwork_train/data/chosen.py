@@ -7,8 +7,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from graftwork.errors import RunError
 from graftwork_train.data.corpora.artifact import FOLDER
@@ -22,6 +25,10 @@ MANIFEST = "manifest.parquet"
 PART_CHARACTERS = 256_000_000
 _EXAMPLES = 3
 _EXCERPT = 160
+_REPEATED = (
+    "{:,} documents have an id that an earlier one has: a source is read twice, or two stages "
+    "chose from the same one. The manifest names each of them."
+)
 _DOCUMENTS = pa.schema([(name, pa.string()) for name in ("id", "text", "domain", "metadata")])
 _MANIFEST = pa.schema(
     [("id", pa.string()), ("score", pa.float32()), ("kept", pa.bool_()), ("reason", pa.string())]
@@ -32,7 +39,8 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
     """Read the documents once more, and write those that are kept.
 
     Returns:
-        Counts for the record: `documents`, `kept`, `kept_share`, `bytes`, `dropped/<reason>`.
+        Counts for the record: `documents`, `kept`, `kept_share`, `bytes`, `dropped/<reason>`, and
+        `repeated_ids` where there are any.
 
     Raises:
         RunError: nothing is kept.
@@ -50,7 +58,9 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
     domains, examples, size = done.domains, done.examples, done.size
     tables = [_reasons(counts, total), _domains(domains), *verdicts.tables, _excerpts(examples)]
     tables += broken_tables(stream.tallies.values())
-    summary = {"tables": tables, "notes": list(verdicts.notes)}
+    repeated = done.repeated_ids
+    notes = [*verdicts.notes, *([_REPEATED.format(repeated)] if repeated else [])]
+    summary = {"tables": tables, "notes": notes}
     (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     dropped = {
         f"dropped/{reason}": float(counts[reason])
@@ -58,7 +68,8 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
         if counts[reason]
     }
     shares = {"documents": float(total), "kept": float(kept), "kept_share": kept / total}
-    return {**shares, "bytes": float(size), **dropped}
+    twice = {"repeated_ids": float(repeated)} if repeated else {}
+    return {**shares, "bytes": float(size), **twice, **dropped}
 
 
 class _Write:
@@ -68,6 +79,7 @@ class _Write:
         self.domains: defaultdict[str, Counter[bool]] = defaultdict(Counter)
         self.examples: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self.size = 0
+        self._marks: list[npt.NDArray[np.uint64]] = []
         self._folder = out / FOLDER
         self._folder.mkdir()
         self._parts = 0
@@ -77,6 +89,8 @@ class _Write:
     def add(self, documents: list[Document], reasons: list[str]) -> None:
         """Write the kept ones of a batch, and remember some of all."""
         chosen = []
+        marks = [xxhash.xxh3_64_intdigest(document.id.encode()) for document in documents]
+        self._marks.append(np.array(marks, np.uint64))
         for document, reason in zip(documents, reasons, strict=True):
             kept = reason == KEPT
             self.domains[document.domain][kept] += 1
@@ -87,6 +101,12 @@ class _Write:
                 self.size += len(document.text.encode())
         if chosen:
             self._append(chosen)
+
+    @property
+    def repeated_ids(self) -> int:
+        """Documents whose id another one before them has, by a hash of 64 bits."""
+        marks = np.concatenate([np.zeros(0, np.uint64), *self._marks])
+        return len(marks) - len(np.unique(marks))
 
     def close(self) -> None:
         """Close the part that is open."""

@@ -145,8 +145,7 @@ class Tally:
                 self._fail(level, count)
         if not self.documents:
             raise RunError(
-                f"corpus {self.corpus}: no document in {self.uri}"
-                f"{self._listing('line', 'file')}",
+                f"corpus {self.corpus}: no document in {self.uri}{self._listing('line', 'file')}",
                 "Check the uri, and that the files hold text under the name given by 'text'.",
             )
 
@@ -186,7 +185,7 @@ class Tally:
         return f"Mend the {level}s, or raise the corpus's 'broken_limit' to read the others."
 
     def _listing(self, *levels: str) -> str:
-        """Counts, and examples of these levels: the first of each reason, then the second, …"""
+        """Counts, and examples of these levels, the first of each reason before any second."""
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.broken.most_common())
         shown = [
             (place, text)
