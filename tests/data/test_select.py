@@ -65,7 +65,9 @@ def test_the_summary_has_the_reasons_and_examples(bench, web):
     assert tables[0]["rows"] == [["kept", 30, "75.0%"], ["too_few_words", 10, "25.0%"]]
     assert tables[1]["rows"] == [["a", 20, 10, "50.0%"], ["b", 20, 20, "100.0%"]]
     examples = [row for row in tables[2]["rows"] if row[0] == "too_few_words"]
-    assert examples[0][1:] == ["web/web.jsonl:1", "short"]
+    assert examples[0][1:] == ["web/web.jsonl:1", "0", "short"]
+    scored = [row[2] for row in tables[2]["rows"] if row[0] == "kept"]
+    assert scored == ["1"] * 3
 
 
 def test_a_method_that_keeps_nothing_is_an_error_with_the_reasons(bench, web):

@@ -77,7 +77,7 @@ class _Write:
 
     def __init__(self, out: Path) -> None:
         self.domains: defaultdict[str, Counter[bool]] = defaultdict(Counter)
-        self.examples: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        self.examples: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
         self.size = 0
         self._marks: list[npt.NDArray[np.uint64]] = []
         self._folder = out / FOLDER
@@ -86,16 +86,17 @@ class _Write:
         self._characters = 0
         self._part: pq.ParquetWriter | None = None
 
-    def add(self, documents: list[Document], reasons: list[str]) -> None:
+    def add(self, documents: list[Document], reasons: list[str], scores: list[float]) -> None:
         """Write the kept ones of a batch, and remember some of all."""
         chosen = []
         marks = [xxhash.xxh3_64_intdigest(document.id.encode()) for document in documents]
         self._marks.append(np.array(marks, np.uint64))
-        for document, reason in zip(documents, reasons, strict=True):
+        for document, reason, score in zip(documents, reasons, scores, strict=True):
             kept = reason == KEPT
             self.domains[document.domain][kept] += 1
             if len(self.examples[reason]) < _EXAMPLES:
-                self.examples[reason].append((document.id, _excerpt(document.text)))
+                shown = (document.id, f"{score:.4g}", _excerpt(document.text))
+                self.examples[reason].append(shown)
             if kept:
                 chosen.append(document)
                 self.size += len(document.text.encode())
@@ -142,7 +143,7 @@ def _write(stream: Stream, verdicts: Verdicts, out: Path) -> _Write:
             if at > len(verdicts.codes):
                 raise stream.changed(batch.corpus)
             reasons = [verdicts.reasons[code] for code in verdicts.codes[here].tolist()]
-            done.add(list(batch.documents), reasons)
+            done.add(list(batch.documents), reasons, verdicts.scores[here].tolist())
             columns = {
                 "id": [document.id for document in batch.documents],
                 "score": verdicts.scores[here],
@@ -169,9 +170,10 @@ def _domains(domains: dict[str, Counter[bool]]) -> dict[str, Any]:
     return {"title": "Kept by domain", "columns": columns, "rows": rows}
 
 
-def _excerpts(examples: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    rows = [[reason, name, text] for reason in sorted(examples) for name, text in examples[reason]]
-    return {"title": "Examples", "columns": ["result", "document", "its beginning"], "rows": rows}
+def _excerpts(examples: dict[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
+    rows = [[reason, *shown] for reason in sorted(examples) for shown in examples[reason]]
+    columns = ["result", "document", "score", "its beginning"]
+    return {"title": "Examples", "columns": columns, "rows": rows}
 
 
 def _excerpt(text: str) -> str:
