@@ -38,8 +38,10 @@ def start(place: Path, uri: str, method: str, workers: int) -> subprocess.Popen[
         "storage": {"root": str(place / "runs")},
         "pools": {"some": {"workers": workers}},
         "corpora": {"web": {"source": "jsonl", "uri": uri}},
-        "stages": {"picked": {"select": {"from": "web", "method": {"name": method}, "pool": "some"}}},
-    }  # fmt: skip
+        "stages": {
+            "picked": {"select": {"from": "web", "method": {"name": method}, "pool": "some"}}
+        },
+    }
     path = place / "spec.yaml"
     path.write_text(yaml.safe_dump(spec))
     command = [sys.executable, "-m", "graftwork.cli", "run", str(path)]

@@ -368,3 +368,32 @@ def test_lines_without_the_field_are_answered_with_the_keys_that_name_fields(tmp
     with pytest.raises(RunError) as caught:
         read_all(corpus_of(source="jsonl", uri=str(path)))
     assert "'domain_field'" in caught.value.remedy
+
+
+def test_an_error_about_files_shows_files_and_counts_all(tmp_path):
+    jsonl(tmp_path / "web" / "a.jsonl", ["{broken"] * 9 + [{"text": "x"}] * 90)
+    (tmp_path / "web" / "b.jsonl.gz").write_bytes(b"not compressed")
+    with pytest.raises(RunError, match="1 of 2 files") as caught:
+        read_all(corpus_of(source="jsonl", uri=str(tmp_path / "web"), broken_limit=0.2))
+    assert "b.jsonl.gz: after line 0" in str(caught.value)
+    assert "a.jsonl:1:" not in str(caught.value)
+    assert "not_json 9, not_readable 1" in str(caught.value)
+
+
+def test_examples_are_of_every_reason_before_a_second_one_of_any(tmp_path):
+    lines = ["{broken"] * 9 + ["[]", {"text": 5}, {"other": "x"}] + [{"text": "x"}] * 9
+    path = jsonl(tmp_path / "a.jsonl", lines)
+    with pytest.raises(RunError, match="12 of 21 lines") as caught:
+        read_all(corpus_of(source="jsonl", uri=str(path)))
+    for number in (1, 2, 10, 11, 12):
+        assert f"a.jsonl:{number}:" in str(caught.value)
+
+
+def test_names_of_fields_of_any_length_and_kind_can_be_told(tmp_path):
+    lines = ['{"\\ud800": 1}', {"k" * 100_000: 1}, *[{"text": "x"}] * 2]
+    path = jsonl(tmp_path / "a.jsonl", lines)
+    with pytest.raises(RunError, match="2 of 4 lines") as caught:
+        read_all(corpus_of(source="jsonl", uri=str(path)))
+    text = str(caught.value).encode()
+    assert b"the fields are ?" in text
+    assert len(text) < 2000

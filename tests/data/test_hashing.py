@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from graftwork_train.data.scoring.hashing import ngram_hashes, shingle_hashes, word_hashes
 
@@ -21,6 +22,17 @@ def test_different_words_have_different_hashes():
     words = [f"w{n}" for n in range(50_000)] + ["a" * n for n in range(1, 1200)]
     (found,) = groups(*word_hashes([" ".join(words)]))
     assert len(set(found)) == len(words)
+
+
+@pytest.mark.parametrize("long", [1, 7, 50, 399])
+def test_long_texts_are_hashed_in_pieces_without_a_difference(monkeypatch, long):
+    words = " ".join(f"w{n}" for n in range(40))
+    texts = [words, "", "  \n a b ", "x" * 300, f"x {'y' * 300} z", f" {words}\t", "ß é ü"]
+    expected = word_hashes(texts)
+    monkeypatch.setattr("graftwork_train.data.scoring.hashing.LONG", long)
+    found = word_hashes(texts)
+    assert [each.tolist() for each in found] == [each.tolist() for each in expected]
+    assert [each.dtype for each in found] == [each.dtype for each in expected]
 
 
 def test_letters_in_another_order_are_another_word():

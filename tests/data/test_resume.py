@@ -2,13 +2,18 @@
 
 import contextlib
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from graftwork.errors import RunError
+from graftwork.spec.selection import Selection
 from graftwork_train.data.documents import Tally
-from graftwork_train.data.ledger import Ledger
+from graftwork_train.data.ledger import Ledger, digest
+from graftwork_train.data.scoring.embedding import Pooled, _OfBatch
+from graftwork_train.data.tokenizer import Encoder
+from graftwork_train.selection.perplexity import _OfModel
 
 from .conftest import corpus_of, jsonl
 
@@ -27,6 +32,22 @@ METHODS = [
     {"name": "got_d", "target": "goal", "keep": 0.3, "dimensions": 32},
     {"name": "preselect", "sample": 40, "ladder": 2, "keep": 0.3},
 ]
+
+
+def test_every_method_is_among_those_that_are_killed_here():
+    words = get_args(get_args(Selection)[0])
+    assert {get_args(word.model_fields["name"].annotation)[0] for word in words} == {
+        method["name"] for method in METHODS
+    }
+
+
+def test_functions_that_hold_a_model_have_a_digest_without_it():
+    encoder = Encoder("{}", 300, 0, "end")
+    for one, other in (
+        (_OfModel(encoder, object()), _OfModel(encoder, object())),
+        (_OfBatch(Pooled(object(), print)), _OfBatch(Pooled(object(), len))),
+    ):
+        assert digest(one) == digest(other)
 
 
 class KilledError(Exception):

@@ -65,7 +65,9 @@ def test_the_summary_has_the_reasons_and_examples(bench, web):
     assert tables[0]["rows"] == [["kept", 30, "75.0%"], ["too_few_words", 10, "25.0%"]]
     assert tables[1]["rows"] == [["a", 20, 10, "50.0%"], ["b", 20, 20, "100.0%"]]
     examples = [row for row in tables[2]["rows"] if row[0] == "too_few_words"]
-    assert examples[0][1:] == ["web/web.jsonl:1", "short"]
+    assert examples[0][1:] == ["web/web.jsonl:1", "0", "short"]
+    scored = [row[2] for row in tables[2]["rows"] if row[0] == "kept"]
+    assert scored == ["1"] * 3
 
 
 def test_a_method_that_keeps_nothing_is_an_error_with_the_reasons(bench, web):
@@ -82,6 +84,32 @@ def test_choosing_twice_reads_the_earlier_choice(bench, web):
     assert outcome.metrics["documents"] == 30
     rows = pq.read_table(second / "manifest.parquet").to_pylist()
     assert rows[0]["id"] == "web/web.jsonl:2"
+
+
+def test_ids_that_come_twice_are_counted_and_noted(bench, web):
+    first, once = bench(stage(name="heuristics", min_words=5), web=web)
+    second, _ = bench(stage(name="exact_dedup"), web=web)
+    out, outcome = bench(
+        {"select": {"from": ["a", "b"], "method": {"name": "exact_dedup"}}},
+        inputs={"from.0": first, "from.1": second},
+    )
+    assert outcome.metrics["repeated_ids"] == 30
+    assert "repeated_ids" not in once.metrics
+    (note,) = json.loads((out / "summary.json").read_text())["notes"]
+    assert note.startswith("30 documents have an id that an earlier one has")
+
+
+def test_the_summary_says_what_could_not_be_read(bench, web):
+    for body in (
+        stage(name="heuristics", min_words=5),
+        {"prepare": {"from": "web", "context": 16}},
+    ):
+        out, _ = bench(body, web=web)
+        table = json.loads((out / "summary.json").read_text())["tables"][-1]
+        assert table["title"] == "What could not be read"
+        (row,) = table["rows"]
+        assert row[:3] == ["web", "not_json", 1]
+        assert "web.jsonl:41: not JSON" in row[3]
 
 
 def test_documents_and_corpora_are_prepared_together(bench, web, tmp_path):

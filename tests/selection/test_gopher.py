@@ -1,5 +1,7 @@
 """Gopher's filters: every rule on either side of its limit, and counts as they are defined."""
 
+import tracemalloc
+
 import pytest
 
 from graftwork.errors import SpecError
@@ -42,6 +44,25 @@ BROKEN = {
     "duplicate_10_grams": many(120, *UNIQUE[30:50]),
 }
 LIMITS = {"max_words": 220}
+
+
+def test_a_text_without_end_is_dropped_without_a_list_of_its_words(judge):
+    text = "the end of a word and " * 200_000
+    verdicts = judge([GOOD, text], name="gopher")
+    assert reasons(verdicts) == ["kept", "too_many_words"]
+    tracemalloc.start()
+    assert gopher._broken_rule(Gopher(name="gopher"), text) == "too_many_words"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("count", [99, 100, 101])
+def test_a_text_has_too_many_words_from_one_more_than_the_limit(judge, count):
+    text = " ".join(UNIQUE[: count - 8]) + f" {STOPS}" + " ." * 200
+    limits = {"max_words": 100, "min_alpha_words": 0, "top_ngrams": (), "duplicate_ngrams": ()}
+    found = reasons(judge([GOOD, text], name="gopher", **limits))
+    assert found == ["kept", "too_many_words" if count > 100 else "kept"]
 
 
 @pytest.mark.parametrize("reason", BROKEN)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from graftwork_train.data.documents import Batch, Document
 from graftwork_train.data.scoring.hashing import shingle_hashes, word_hashes
@@ -104,3 +105,9 @@ def test_shingles_are_as_many_as_their_definition_says():
     hashes, offsets = shingle_hashes(*word_hashes(texts), 5)
     for text, start, stop in zip(texts, offsets, offsets[1:], strict=False):
         assert len(set(hashes[start:stop].tolist())) == len(shingles(text))
+
+
+@pytest.mark.parametrize("name", ["minhash", "embedding_dedup"])
+def test_a_threshold_of_nothing_is_refused(judge, name):
+    with pytest.raises(ValidationError, match="0% makes duplicates of all documents"):
+        judge(["a text"], name=name, threshold=0)

@@ -146,3 +146,19 @@ def test_the_report_tells_what_every_threshold_would_keep(judge):
 def test_filters_that_mean_nothing_are_refused(words, message):
     with pytest.raises(ValidationError, match=message):
         PretrainersGuide.model_validate({"name": "pretrainers_guide", **words})
+
+
+@pytest.mark.parametrize("name", ["quality", "toxicity"])
+def test_of_given_scores_thresholds_are_monotone_and_inverses_the_rest(judge, name):
+    texts = [{"t": f"text {n}", "score": str(n / 20)} for n in range(21)]
+
+    def kept(threshold, **more):
+        words = {name: threshold, f"{name}_field": "score", **more}
+        codes = judge(texts, name="pretrainers_guide", **words).codes
+        return set(np.flatnonzero(codes == 0).tolist())
+
+    thresholds = [0.06, 0.3, 0.5, 0.7, 0.9, 0.95, 0.975]
+    for low, high in pairwise(thresholds):
+        assert kept(low) <= kept(high)
+    for threshold in thresholds:
+        assert kept(threshold, inverse=name) == set(range(21)) - kept(threshold)

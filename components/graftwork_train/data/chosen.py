@@ -7,12 +7,15 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from graftwork.errors import RunError
 from graftwork_train.data.corpora.artifact import FOLDER
-from graftwork_train.data.documents import Document
+from graftwork_train.data.documents import Document, broken_tables
 from graftwork_train.data.stream import Stream
 from graftwork_train.data.verdicts import KEPT, Verdicts
 from graftwork_train.job import SUMMARY
@@ -22,6 +25,10 @@ MANIFEST = "manifest.parquet"
 PART_CHARACTERS = 256_000_000
 _EXAMPLES = 3
 _EXCERPT = 160
+_REPEATED = (
+    "{:,} documents have an id that an earlier one has: a source is read twice, or two stages "
+    "chose from the same one. The manifest names each of them."
+)
 _DOCUMENTS = pa.schema([(name, pa.string()) for name in ("id", "text", "domain", "metadata")])
 _MANIFEST = pa.schema(
     [("id", pa.string()), ("score", pa.float32()), ("kept", pa.bool_()), ("reason", pa.string())]
@@ -32,7 +39,8 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
     """Read the documents once more, and write those that are kept.
 
     Returns:
-        Counts for the record: `documents`, `kept`, `kept_share`, `bytes`, `dropped/<reason>`.
+        Counts for the record: `documents`, `kept`, `kept_share`, `bytes`, `dropped/<reason>`, and
+        `repeated_ids` where there are any.
 
     Raises:
         RunError: nothing is kept.
@@ -49,7 +57,10 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
     done = _write(stream, verdicts, out)
     domains, examples, size = done.domains, done.examples, done.size
     tables = [_reasons(counts, total), _domains(domains), *verdicts.tables, _excerpts(examples)]
-    summary = {"tables": tables, "notes": list(verdicts.notes)}
+    tables += broken_tables(stream.tallies.values())
+    repeated = done.repeated_ids
+    notes = [*verdicts.notes, *([_REPEATED.format(repeated)] if repeated else [])]
+    summary = {"tables": tables, "notes": notes}
     (out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     dropped = {
         f"dropped/{reason}": float(counts[reason])
@@ -57,7 +68,8 @@ def write_chosen(stream: Stream, verdicts: Verdicts, out: Path) -> dict[str, flo
         if counts[reason]
     }
     shares = {"documents": float(total), "kept": float(kept), "kept_share": kept / total}
-    return {**shares, "bytes": float(size), **dropped}
+    twice = {"repeated_ids": float(repeated)} if repeated else {}
+    return {**shares, "bytes": float(size), **twice, **dropped}
 
 
 class _Write:
@@ -65,27 +77,37 @@ class _Write:
 
     def __init__(self, out: Path) -> None:
         self.domains: defaultdict[str, Counter[bool]] = defaultdict(Counter)
-        self.examples: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        self.examples: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
         self.size = 0
+        self._marks: list[npt.NDArray[np.uint64]] = []
         self._folder = out / FOLDER
         self._folder.mkdir()
         self._parts = 0
         self._characters = 0
         self._part: pq.ParquetWriter | None = None
 
-    def add(self, documents: list[Document], reasons: list[str]) -> None:
+    def add(self, documents: list[Document], reasons: list[str], scores: list[float]) -> None:
         """Write the kept ones of a batch, and remember some of all."""
         chosen = []
-        for document, reason in zip(documents, reasons, strict=True):
+        marks = [xxhash.xxh3_64_intdigest(document.id.encode()) for document in documents]
+        self._marks.append(np.array(marks, np.uint64))
+        for document, reason, score in zip(documents, reasons, scores, strict=True):
             kept = reason == KEPT
             self.domains[document.domain][kept] += 1
             if len(self.examples[reason]) < _EXAMPLES:
-                self.examples[reason].append((document.id, _excerpt(document.text)))
+                shown = (document.id, f"{score:.4g}", _excerpt(document.text))
+                self.examples[reason].append(shown)
             if kept:
                 chosen.append(document)
                 self.size += len(document.text.encode())
         if chosen:
             self._append(chosen)
+
+    @property
+    def repeated_ids(self) -> int:
+        """Documents whose id another one before them has, by a hash of 64 bits."""
+        marks = np.concatenate([np.zeros(0, np.uint64), *self._marks])
+        return len(marks) - len(np.unique(marks))
 
     def close(self) -> None:
         """Close the part that is open."""
@@ -121,7 +143,7 @@ def _write(stream: Stream, verdicts: Verdicts, out: Path) -> _Write:
             if at > len(verdicts.codes):
                 raise stream.changed(batch.corpus)
             reasons = [verdicts.reasons[code] for code in verdicts.codes[here].tolist()]
-            done.add(list(batch.documents), reasons)
+            done.add(list(batch.documents), reasons, verdicts.scores[here].tolist())
             columns = {
                 "id": [document.id for document in batch.documents],
                 "score": verdicts.scores[here],
@@ -148,9 +170,10 @@ def _domains(domains: dict[str, Counter[bool]]) -> dict[str, Any]:
     return {"title": "Kept by domain", "columns": columns, "rows": rows}
 
 
-def _excerpts(examples: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    rows = [[reason, name, text] for reason in sorted(examples) for name, text in examples[reason]]
-    return {"title": "Examples", "columns": ["result", "document", "its beginning"], "rows": rows}
+def _excerpts(examples: dict[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
+    rows = [[reason, *shown] for reason in sorted(examples) for shown in examples[reason]]
+    columns = ["result", "document", "score", "its beginning"]
+    return {"title": "Examples", "columns": columns, "rows": rows}
 
 
 def _excerpt(text: str) -> str:

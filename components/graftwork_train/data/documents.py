@@ -15,6 +15,8 @@ from graftwork.errors import RunError
 BATCH_DOCUMENTS = 512
 BATCH_CHARACTERS = 2_000_000
 EXAMPLES = 5
+# Of what is wrong, this many characters are shown; a name of a field has no bounds.
+_SHOWN = 300
 # From this many lines on, a corpus that is mostly broken fails without being read to its end.
 SURE_AFTER = 10_000
 
@@ -96,6 +98,7 @@ class Tally:
         uri: Where it lies, for messages.
         limit: Share of lines, and of files, that may be broken.
         files: Files that were opened.
+        examples: By reason, level and text of the first broken ones.
     """
 
     corpus: str
@@ -105,7 +108,7 @@ class Tally:
     documents: int = 0
     digest: int = 0
     broken: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _levels: Counter[str] = field(default_factory=Counter)
 
     def add(self, documents: int, digest: int, broken: Iterable[Broken]) -> None:
@@ -118,11 +121,14 @@ class Tally:
         self.digest = (self.digest + digest) % 2**128
         for item in broken:
             self.broken[item.reason] += 1
+            known = self.examples.setdefault(item.reason, [])
+            if len(known) < EXAMPLES:
+                # Half a pair of surrogates can be read from JSON, but written nowhere.
+                text = str(item)[:_SHOWN].encode(errors="replace").decode()
+                known.append((item.level, text))
             # A document without text is nothing to learn from, and nobody's mistake.
             if item.reason != "empty":
                 self._levels[item.level] += 1
-                if len(self.examples) < EXAMPLES:
-                    self.examples.append(str(item))
         lines = self.documents + self._levels["line"]
         if lines >= SURE_AFTER and self._levels["line"] > max(self.limit, 0.5) * lines:
             self._fail("line", lines)
@@ -139,7 +145,7 @@ class Tally:
                 self._fail(level, count)
         if not self.documents:
             raise RunError(
-                f"corpus {self.corpus}: no document in {self.uri}{self._listing()}",
+                f"corpus {self.corpus}: no document in {self.uri}{self._listing('line', 'file')}",
                 "Check the uri, and that the files hold text under the name given by 'text'.",
             )
 
@@ -152,19 +158,24 @@ class Tally:
     def state(self) -> dict[str, Any]:
         """What has been counted, as plain data."""
         counted = {"documents": self.documents, "digest": self.summary, "broken": self.broken}
-        return {**counted, "examples": list(self.examples), "levels": self._levels}
+        return {**counted, "examples": self.examples, "levels": self._levels}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what an earlier attempt has counted."""
         self.documents, self.digest = state["documents"], int(state["digest"], 16)
-        self.broken, self.examples = Counter(state["broken"]), list(state["examples"])
+        self.broken = Counter(state["broken"])
+        self.examples = {
+            reason: [(level, text) for level, text in known]
+            for reason, known in state["examples"].items()
+        }
         self._levels = Counter(state["levels"])
 
     def _fail(self, level: str, count: int) -> None:
         share = self._levels[level] / max(count, 1)
         raise RunError(
             f"corpus {self.corpus}: {self._levels[level]:,} of {count:,} {level}s in {self.uri} "
-            f"are broken ({share:.1%}; broken_limit is {self.limit:.1%}){self._listing()}",
+            f"are broken ({share:.1%}; broken_limit is {self.limit:.1%})"
+            f"{self._listing(level)}",
             self._remedy(level),
         )
 
@@ -173,9 +184,18 @@ class Tally:
             return "Name fields that are there in the corpus's 'text', 'domain_field', 'metadata'."
         return f"Mend the {level}s, or raise the corpus's 'broken_limit' to read the others."
 
-    def _listing(self) -> str:
+    def _listing(self, *levels: str) -> str:
+        """Counts, and examples of these levels, the first of each reason before any second."""
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.broken.most_common())
-        return "".join(f"\n      {line}" for line in ([counts] if counts else []) + self.examples)
+        shown = [
+            (place, text)
+            for reason, _ in self.broken.most_common()
+            for place, (level, text) in enumerate(self.examples[reason])
+            if level in levels and reason != "empty"
+        ]
+        # Sorting is stable: of equal places, the most frequent reason stays the first.
+        texts = [text for _, text in sorted(shown, key=lambda pair: pair[0])][:EXAMPLES]
+        return "".join(f"\n      {line}" for line in ([counts] if counts else []) + texts)
 
 
 def broken_metrics(tallies: Iterable[Tally]) -> dict[str, float]:
@@ -184,3 +204,14 @@ def broken_metrics(tallies: Iterable[Tally]) -> dict[str, float]:
     for tally in tallies:
         total.update(tally.broken)
     return {f"broken/{reason}": float(total[reason]) for reason in sorted(total)}
+
+
+def broken_tables(tallies: Iterable[Tally]) -> list[dict[str, Any]]:
+    """For the report: by corpus and reason, how many could not be read and where; or no table."""
+    rows = [
+        [tally.corpus, reason, count, tally.examples[reason][0][1]]
+        for tally in tallies
+        for reason, count in tally.broken.most_common()
+    ]
+    columns = ["corpus", "reason", "lines or files", "for example"]
+    return [{"title": "What could not be read", "columns": columns, "rows": rows}] if rows else []

@@ -182,7 +182,7 @@ class Stream:
             connection = importlib.import_module("graftwork_train.connection")
             self._stack.enter_context(connection.connected(self._workers))
             self._connected = True
-        characters = 0
+        characters = self._before(at)
         for summary, arrays in pool.over_pool(groups, function) if groups else ():
             characters += summary.characters
             tally = self.tallies[summary.corpus]
@@ -195,7 +195,7 @@ class Stream:
     def _pass(self, doing: str, at: Position) -> Iterator[Batch]:
         """All batches after `at` in this process, counted; empty ones too."""
         kept: list[Batch] | None = [] if at == Position() else None
-        characters = 0
+        characters = self._before(at)
         if at == Position():
             self._begin()
         for batch in self._kept if self._kept is not None else self._read(at):
@@ -233,6 +233,10 @@ class Stream:
             replace(group, done=done) if group.number == at.group else group
             for group in self._groups[at.group :]
         ]
+
+    def _before(self, at: Position) -> int:
+        """About how many characters the groups before `at` hold, for the progress."""
+        return sum(_size(part) for group in self._groups[: at.group] for part in group.parts)
 
     def _read(self, at: Position) -> Iterator[Batch]:
         return chain.from_iterable(group.batches() for group in self._left(at))

@@ -32,7 +32,7 @@ from graftwork_train.data.scoring.hashing import Hashes, ngram_hashes, word_hash
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
-_WORD = re.compile(r"[^\W_]+")
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 # Runs of the evaluation sets by source and by their number of words, sorted.
 _Index = Mapping[str, Mapping[int, Hashes]]
 
@@ -119,7 +119,7 @@ class _Judge:
 
 
 def _words(batch: Batch) -> tuple[Hashes, npt.NDArray[np.int64]]:
-    return word_hashes([" ".join(_WORD.findall(text)) for text in batch.texts])
+    return word_hashes([_BETWEEN_WORDS.sub(" ", text) for text in batch.texts])
 
 
 def _known(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -66,9 +67,21 @@ class _Judge:
 
 def _broken_rule(method: Gopher, text: str) -> str:
     """The first rule that a text breaks, or `kept`."""
+    if _endless(method, text):
+        return "too_many_words"
     words = _WORD.findall(text)
     rules = (_words(method, words), _symbols(method, text, words), _repetition(method, text, words))
     return next((reason for rule in rules for reason in rule), KEPT)
+
+
+def _endless(method: Gopher, text: str) -> bool:
+    """Whether a long text has too many words, found without a list of them all."""
+    # A word has at least one character, and so has what parts it from the next one.
+    if len(text) < 2 * method.max_words:
+        return False
+    words = (word[0] for word in _WORD.finditer(text))
+    spoken = (True for word in words if word[0].isalnum() or word[0] == "_")
+    return next(islice(spoken, method.max_words, None), False)
 
 
 def _words(method: Gopher, words: list[str]) -> Iterator[str]:

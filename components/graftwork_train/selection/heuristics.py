@@ -58,7 +58,8 @@ class _Judge:
 
 def _broken_rule(method: Heuristics, text: str) -> str:
     """The first rule that a text breaks, or `kept`; cheap rules come first."""
-    words = text.split()
+    # One word more than allowed is enough to know of a text without end.
+    words = text.split(maxsplit=method.max_words)
     count = len(words)
     if count < method.min_words:
         return "too_few_words"

@@ -9,7 +9,7 @@ from pathlib import Path
 from graftwork.errors import RunError
 from graftwork.spec.data import TokenizerFrom
 from graftwork.spec.stages import Prepare
-from graftwork_train.data.documents import broken_metrics
+from graftwork_train.data.documents import broken_metrics, broken_tables
 from graftwork_train.data.encode import Plan, Shards, write_shards
 from graftwork_train.data.index import Split
 from graftwork_train.data.stream import Stream, sources_of
@@ -39,7 +39,8 @@ def prepare(body: Prepare, job: Job) -> Outcome:
     if not metrics["sequences"]:
         raise RunError(f"the documents hold no text to train on{_unfit(shards)}", _remedy(shards))
     notes = (_packing_note(metrics), *_notes(shards, body))
-    summary = {"tables": [_table(shards)], "notes": list(notes)}
+    tables = [_table(shards), *broken_tables(stream.tallies.values())]
+    summary = {"tables": tables, "notes": list(notes)}
     (job.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return Outcome(metrics=metrics, workers=workers, sources=stream.sources, notes=notes)
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from graftwork.spec.base import Method, ModelRef, Paper
 from graftwork.units import Share
+
+
+def _some_likeness(threshold: float) -> float:
+    if not threshold:
+        raise ValueError("0% makes duplicates of all documents; write for example 70%")
+    return threshold
+
+
+Likeness = Annotated[Share, AfterValidator(_some_likeness)]
+"""From which two documents count as duplicates; above 0%."""
 
 
 class ExactDedup(Method):
@@ -32,7 +42,7 @@ class MinHash(Method):
     """Bands of the signature; documents that agree on one band are candidates."""
     rows: int = Field(default=8, ge=1)
     """Hashes in a band."""
-    threshold: Share = 0.7
+    threshold: Likeness = 0.7
     """Estimated Jaccard similarity from which two candidates count as duplicates."""
 
 
@@ -58,7 +68,7 @@ class EmbeddingDedup(Method):
         "3",
     )
     name: Literal["embedding_dedup"]
-    threshold: Share = 0.95
+    threshold: Likeness = 0.95
     """Cosine from which two documents count as duplicates."""
     model: ModelRef | None = None
     """Model whose mean last state is a document's embedding. Default: hashed words and pairs."""

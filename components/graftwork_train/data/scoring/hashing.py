@@ -8,7 +8,7 @@ all bits. Neither depends on the process, unlike Python's own `hash`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ Offsets = npt.NDArray[np.int64]
 _FACTORS = np.random.default_rng(0x5EED).integers(0, 2**64, 512, dtype=np.uint64) | np.uint64(1)
 _BLANK = np.zeros(256, dtype=bool)
 _BLANK[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = True
+# Longer texts are hashed piece by piece: the arrays in between take 40 bytes for each of theirs.
+LONG = 4_000_000
+_NOTHING = np.zeros(0, np.uint64)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -37,13 +40,40 @@ def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Offsets]:
         offsets: int64 (texts + 1,); text i has the hashes from offsets[i] to offsets[i + 1].
     """
     data = [text.lower().encode() for text in texts]
+    if max(map(len, data), default=0) <= LONG:
+        return _of_bytes(data)
+    each = [
+        np.concatenate([_of_bytes([piece])[0] for piece in _pieces(one)]) if one else _NOTHING
+        for one in data
+    ]
+    return np.concatenate(each), np.cumsum([0, *map(len, each)]).astype(np.int64)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """A text in pieces of about LONG bytes, cut at blanks."""
+    at = 0
+    while at < len(data):
+        stop = at + LONG
+        # A word that is longer than a piece stays whole, up to the next blank.
+        blanks = np.flatnonzero(_BLANK[np.frombuffer(data[at:stop], np.uint8)])
+        if stop < len(data) and len(blanks) and blanks[-1]:
+            stop = at + int(blanks[-1])
+        elif stop < len(data):
+            after = np.flatnonzero(_BLANK[np.frombuffer(data, np.uint8, offset=stop)])
+            stop = stop + int(after[0]) if len(after) else len(data)
+        yield data[at:stop]
+        at = stop
+
+
+def _of_bytes(data: Sequence[bytes]) -> tuple[Hashes, Offsets]:
+    """As `word_hashes`, of texts in lower case as UTF-8."""
     # A blank after every text keeps words of neighbours apart, and one in front begins the first.
     raw = np.frombuffer(b" " + b" ".join([*data, b""]), dtype=np.uint8)
     blank = _BLANK[raw]
     edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1
     starts, ends = edges[0::2], edges[1::2]
     if not len(starts):
-        return np.zeros(0, np.uint64), np.zeros(len(texts) + 1, np.int64)
+        return np.zeros(0, np.uint64), np.zeros(len(data) + 1, np.int64)
     lengths = ends - starts
     letters = raw[~blank].astype(np.uint64)
     firsts = np.cumsum(lengths) - lengths
