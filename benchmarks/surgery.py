@@ -1,6 +1,6 @@
 """Stack and upcycle a bf16 checkpoint of 1.1B parameters, against a plain copy and mergekit.
 
-    python benchmarks/surgery.py [--layers 22] [--turns 3] [--only disk|step|s3]
+    python benchmarks/surgery.py [--layers 22] [--turns 3] [--only disk|step|s3] [--method NAME]
 
 `disk`: the surgery alone, a process that reads a folder and writes another, with the files flushed
 to the disk. `process_seconds` has the start of Python and all imports in it, `seconds` has not;
@@ -54,6 +54,8 @@ METHODS = {
 }
 KEY = "benchmark-only"
 PORT = 19733
+# Numbers that weights are made of.
+DRAWN = 2**20 + 7
 # Seconds between two looks at a process.
 LOOK = 0.02
 ABSENT = "mergekit is not here: set MERGEKIT to the folder of its commands"
@@ -91,14 +93,14 @@ class Sizes:
 
 
 def generate(folder: Path, sizes: Sizes) -> State:
-    """Write a checkpoint with weights of ordinary size, drawn tensor by tensor."""
+    """Write a checkpoint whose weights, of ordinary size, are a lot of drawn numbers repeated."""
     folder.mkdir()
-    generator = np.random.default_rng(0)
+    lot = np.random.default_rng(0).standard_normal(DRAWN, np.float32) * np.float32(0.02)
 
     def draw(shape):
         if len(shape) == 1:
             return lambda: np.ones(shape, np.float32)
-        return lambda: generator.standard_normal(shape, np.float32) * np.float32(0.02)
+        return lambda: np.resize(lot, shape)
 
     config = sizes.config()
     tensors = {name: Made("BF16", shape, draw(shape)) for name, shape in layout(config).items()}
@@ -176,12 +178,13 @@ class Disk:
         self.root, self.turns = root, turns
         self.result, self.log = root / "result", root / "log.txt"
 
-    def all(self) -> dict[str, dict[str, Figures] | str]:
+    def all(self, methods: Sequence[str]) -> dict[str, dict[str, Figures] | str]:
         """Figures of every method."""
         found: dict[str, dict[str, Figures] | str] = {}
         tools = mergekit()
-        for method in METHODS:
+        for method in methods:
             figures = {"ours": self.ours(method)}
+            print(f"{method}: {figures}", file=sys.stderr, flush=True)
             if tools:
                 figures["mergekit"] = self.theirs(method, tools)
                 theirs, ours = figures["mergekit"], figures["ours"]
@@ -392,6 +395,7 @@ def main() -> None:
     parser.add_argument("--s3-layers", type=int, default=1, help="blocks of the one in a bucket")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--folder", help="for the files; default: the system's temporary one")
+    parser.add_argument("--method", action="append", choices=tuple(METHODS), help="on disk; all")
     parser.add_argument("--only", choices=("disk", "step", "s3"))
     arguments = parser.parse_args()
     wanted = [arguments.only] if arguments.only else ["disk", "step", "s3"]
@@ -402,7 +406,7 @@ def main() -> None:
             state = generate(root / "small", sizes)
             results["parameters"], results["bytes"] = state.parameters, state.bytes
         if "disk" in wanted:
-            results["disk"] = Disk(root, arguments.turns).all()
+            results["disk"] = Disk(root, arguments.turns).all(arguments.method or tuple(METHODS))
         if "step" in wanted:
             results["step"] = on_disk(root, sizes)
             shutil.rmtree(root / "runs")

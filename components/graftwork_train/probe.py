@@ -23,6 +23,7 @@ from graftwork_train.nn.layers import make_norm
 from graftwork_train.nn.positions import rotary_tables
 from graftwork_train.nn.transformer import Block, Transform
 from graftwork_train.state import State
+from graftwork_train.tensorfile import Made, Stored, size
 
 # Ordinary prose and code, as the models of this project are trained on.
 TEXT = """The first thing to do with a new tool is to try it on something small. Take a list of
@@ -38,8 +39,11 @@ def average(values):
 LENGTH = 128
 # What keeps a function within rounding: the contract of methods that promise `exact`.
 EXACT = 1e-5
-# Rows of the head that are widened to fp64 at once.
-_ROWS = 4096
+# Rows of the head that are widened to fp64 at once; few of them stay in a processor's cache.
+_ROWS = 512
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16,
+}  # fmt: skip
 EMBEDDING, HEAD, BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"
 
 
@@ -124,8 +128,7 @@ class _Outside:
         return self._values(name)[index].double()
 
     def _values(self, name: str) -> Tensor:
-        values = self._state.tensors[self._names[name]].values()
-        return torch.from_numpy(values if values.flags.writeable else values.copy())
+        return _raw(self._state.tensors[self._names[name]])
 
 
 def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
@@ -137,12 +140,13 @@ def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
         one, block = kinds[architecture.has_experts(layer)]
         marks = (f".layers.{layer}.", f".layer.{layer}.")
         weights = {
-            name.replace(mark, mark.replace(f".{layer}.", ".0.")): _wide(state, name)
+            name.replace(mark, mark.replace(f".{layer}.", ".0.")): _raw(state.tensors[name])
             for name in state.tensors
             for mark in marks
             if mark in name
         }
         ours = from_disk(weights, one)
+        # Widened on the way into the block, whose memory serves all layers.
         block.load_state_dict({n.removeprefix("model.layers.0."): ours[n] for n in ours})
         yield block
 
@@ -154,5 +158,13 @@ def _alone(architecture: Architecture, *, mixed: bool) -> tuple[Architecture, Bl
     return one, Block(one).double()
 
 
-def _wide(state: State, name: str) -> Tensor:
-    return torch.from_numpy(state.tensors[name].values().astype("f8"))
+def _raw(tensor: Stored | Made) -> Tensor:
+    """A tensor as it is stored, without a copy in a wider type."""
+    if not isinstance(tensor, Stored) or not size(tensor):
+        values = tensor.values()
+        return torch.from_numpy(values if values.flags.writeable else values.copy())
+    data = bytearray(size(tensor))
+    with tensor.path.open("rb") as file:
+        file.seek(tensor.offset)
+        file.readinto(data)
+    return torch.frombuffer(data, dtype=_TYPES[tensor.dtype]).reshape(tensor.shape)

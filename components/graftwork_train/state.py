@@ -17,7 +17,7 @@ from typing import Any
 from graftwork.errors import RunError
 from graftwork_train.layout import layout, sizes, tied
 from graftwork_train.layout_own import OWN, own_architecture
-from graftwork_train.tensorfile import Shape, Tensor, read_header, size, write_file
+from graftwork_train.tensorfile import FLOATS, Shape, Tensor, read_header, size, write_file
 
 CONFIG = "config.json"
 GRAFTWORK = "graftwork.json"
@@ -103,6 +103,20 @@ class State:
                     f"{where}: {name} has shape {_text(self.tensors[name].shape)}, "
                     f"but config.json promises {_text(shape)}",
                     "Correct config.json, or take the weights that belong to it.",
+                )
+
+    def check_numbers(self, where: str = "the model") -> None:
+        """Check that the weights are numbers that a model is calculated with.
+
+        Raises:
+            RunError: naming the first tensor of another type.
+        """
+        for name, tensor in self.tensors.items():
+            if tensor.dtype not in FLOATS:
+                raise RunError(
+                    f"{where}: {_told(name, tensor.shape)} is stored as {tensor.dtype}, which no "
+                    f"model is calculated with here",
+                    "Save the model in fp32, bf16 or fp16 first.",
                 )
 
     @property

@@ -41,14 +41,17 @@ def open_patient(folder: Path, verb: str, *, own: bool = False) -> Patient:
     """Open a model that is to be rebuilt; `own` takes models in graftwork's own format, too.
 
     Raises:
-        RunError: it is no whole checkpoint, or a sparse one.
+        RunError: it is no whole checkpoint, a sparse one, or of integers.
     """
     if any((folder / name).is_file() for name in FORMS):
         raise RunError(
             f"{folder} is a sparse model, and its masks or factors fit no other weights",
             f"Put a densify stage before it, and {verb} what that makes.",
         )
-    return Patient(folder, State.open(folder, own=own), load_card(folder))
+    state = State.open(folder, own=own)
+    # Before hours of writing: what surgery did to the function could not be told.
+    state.check_numbers(str(folder))
+    return Patient(folder, state, load_card(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ def check_function(job: Job, before: Patient, card: ModelCard, contract: Contrac
     if not (math.isfinite(change.loss_before) and math.isfinite(change.loss_after)):
         raise RunError(
             f"{before.folder} gives scores that are not finite",
-            "Its training diverged; train it again with a lower learning rate.",
+            "Its weights are damaged, or its training diverged; take others, or train it again "
+            "with a lower learning rate.",
         )
     if contract == "exact" and not change.difference <= EXACT:
         raise RunError(

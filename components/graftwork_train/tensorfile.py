@@ -26,6 +26,8 @@ SIZES = {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BOOL": "?"}
+# What models are calculated with.
+FLOATS = ("F64", "F32", "BF16", "F16")
 # The reference implementation refuses longer headers, too.
 _LONGEST_HEADER = 100_000_000
 # Bytes in hand at once. What fits in a processor's cache is copied and rounded several times as

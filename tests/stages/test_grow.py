@@ -106,6 +106,21 @@ def test_a_damaged_model_is_refused_before_anything_is_written(job, model):
     assert not list(work.out.iterdir())
 
 
+def test_weights_that_no_model_is_calculated_with_are_refused_before_anything_is_written(
+    job, model
+):
+    small = model()
+    tensors = load_file(small.path / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name] = tensors[name].to(torch.int8)
+    save_file(tensors, small.path / "model.safetensors")
+    work = job(STAGE, ("from", small))
+    with pytest.raises(RunError, match=r"up_proj\.weight \(\d+x\d+\) is stored as I8") as caught:
+        _perform(work)
+    assert caught.value.remedy == "Save the model in fp32, bf16 or fp16 first."
+    assert not list(work.out.iterdir())
+
+
 def _learning(model, tokens):
     small, text = model(), tokens()
     stage = {

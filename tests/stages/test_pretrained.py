@@ -199,9 +199,10 @@ def _change(folder, name, tensor):
         ("mlp.up_proj.weight", None, " lacks {} (48x32)"),
         ("mlp.adapter.weight", torch.zeros(4, 2), " has unexpected {} (4x2)"),
         ("mlp.up_proj.weight", torch.zeros(47, 32), ": {} has shape 47x32"),
+        ("mlp.up_proj.weight", torch.zeros(48, 32).char(), ": {} (48x32) is stored as I8"),
     ],
 )
-def test_a_tensor_that_is_missing_new_or_of_another_shape_is_told_with_the_folder_that_was_named(
+def test_a_tensor_that_does_not_belong_is_told_with_its_shape_and_the_folder_that_was_named(
     job, checkpoint, part, tensor, told
 ):
     folder, name = checkpoint(), f"model.layers.1.{part}"

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from graftwork.errors import RunError
 from graftwork_train.enlarge.roles import is_norm, place, role
 from graftwork_train.state import State
-from graftwork_train.tensorfile import Made, Shape, Tensor
-
-_FLOATS = ("F64", "F32", "BF16", "F16")
+from graftwork_train.tensorfile import FLOATS, Made, Shape, Tensor
 
 
 def check_floats(tensors: Mapping[str, Tensor]) -> None:
@@ -25,10 +23,10 @@ def check_floats(tensors: Mapping[str, Tensor]) -> None:
         RunError: naming a tensor of another type.
     """
     for name, tensor in tensors.items():
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in FLOATS:
             raise RunError(
                 f"{name} is stored as {tensor.dtype}, and growth calculates with it",
-                "Save the model in fp32, bf16 or fp16 first; g_stack copies any type.",
+                "Save the model in fp32, bf16 or fp16 first.",
             )
 
 

@@ -100,7 +100,9 @@ def _is_taken(name: str) -> bool:
 
 def _open(folder: Path, uri: str) -> State:
     try:
-        return State.open(folder, own=True)
+        state = State.open(folder, own=True)
+        state.check_numbers(uri)
+        return state
     except RunError as error:
         # What is wrong is wrong where the files came from; the copy is gone with the error.
         raise RunError(error.what.replace(str(folder), uri), error.remedy) from error

@@ -26,7 +26,7 @@ from graftwork_train.nn.hf.mixtral import EXPERTS as MIXTRAL
 from graftwork_train.nn.hf.olmoe import EXPERTS as OLMOE
 from graftwork_train.nn.hf.qwen3_moe import EXPERTS as QWEN3_MOE
 from graftwork_train.state import State
-from graftwork_train.tensorfile import SIZES, Made, Stored, Tensor
+from graftwork_train.tensorfile import FLOATS, SIZES, Made, Stored, Tensor
 
 Matrix = Literal["gate", "up", "down"]
 Values = NDArray[Any]
@@ -37,7 +37,6 @@ _FAMILIES = {"mixtral": MIXTRAL, "olmoe": OLMOE, "qwen3_moe": QWEN3_MOE}
 _BLOCK = re.compile(r"model\.layers\.\d+\.(mlp|block_sparse_moe)\..+")
 # What a config says besides the architecture.
 _KEPT = ("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "dtype")
-_FLOATS = ("F64", "F32", "BF16", "F16")
 _LIKENED = 8
 
 
@@ -114,10 +113,10 @@ def check_floats(surgery: Surgery) -> None:
         RunError: naming the first of another type.
     """
     for name, tensor in surgery.state.tensors.items():
-        if _BLOCK.fullmatch(name) and tensor.dtype not in _FLOATS:
+        if _BLOCK.fullmatch(name) and tensor.dtype not in FLOATS:
             raise RunError(
                 f"{name} is stored as {tensor.dtype}, and the method calculates with it",
-                "Save the model in fp32, bf16 or fp16 first; sparse_upcycling copies any type.",
+                "Save the model in fp32, bf16 or fp16 first.",
             )
 
 
