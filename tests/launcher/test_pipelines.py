@@ -49,6 +49,9 @@ class Server:
             error=None,
         )
 
+    def terminate_run(self, run_id: str) -> None:
+        TERMINATED.append(run_id)
+
     def get_pipeline_id(self, name: str) -> str:
         return f"id of {name}"
 
@@ -71,6 +74,7 @@ class Server:
 
 RUNS: list[tuple[str, list[SimpleNamespace]] | Exception] = []
 VERSIONS: dict[str, dict[str, object]] = {}
+TERMINATED: list[str] = []
 
 
 @pytest.fixture
@@ -78,6 +82,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Pipelines:
     monkeypatch.setattr(module, "Client", Server)
     RUNS.clear()
     VERSIONS.clear()
+    TERMINATED.clear()
     return Pipelines("http://kfp.example")
 
 
@@ -178,3 +183,30 @@ def test_another_pipeline_is_never_run_by_a_versions_name(server: Pipelines) -> 
     VERSIONS["commit"] = {"pipeline_spec": pipeline_of("seed 17"), "platform_spec": {}}
     with pytest.raises(UsageError, match="version commit of pipeline p is there, with other steps"):
         submit(server, "seed 18")
+
+
+@pytest.mark.parametrize(("state", "terminated"), [("RUNNING", ["1"]), ("SUCCEEDED", [])])
+def test_only_a_run_that_goes_on_is_terminated(
+    server: Pipelines, state: str, terminated: list[str]
+) -> None:
+    RUNS.append((state, []))
+    assert server.cancel("1").state == state
+    assert terminated == TERMINATED
+
+
+def test_a_refusal_is_told_in_the_servers_innermost_words(server: Pipelines) -> None:
+    refusal = ApiException(status=404, reason="Not Found")
+    inner = [{"@type": "google.rpc.Status", "message": "Run 1 not found"}]
+    refusal.body = json.dumps({"message": "Failed: Failed: not found", "details": inner}).encode()
+    RUNS.append(refusal)
+    with pytest.raises(RunError) as caught:
+        server.state("1")
+    assert caught.value.what == "Kubeflow Pipelines refused: 404 Not Found: Run 1 not found"
+
+
+def test_a_refusal_that_is_no_json_is_told_as_it_is(server: Pipelines) -> None:
+    refusal = ApiException(status=403, reason="Forbidden")
+    refusal.body = "<html>no</html>"
+    RUNS.append(refusal)
+    with pytest.raises(RunError, match="403 Forbidden: <html>no</html>"):
+        server.state("1")

@@ -51,6 +51,16 @@ def test_the_pool_says_where_the_pods_go(step):
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": str(32 * 2**30)}
 
 
+def test_a_job_that_is_stopped_may_save_and_its_pods_are_gone_within_half_a_minute(step):
+    job = made(step(2))
+    for pod in (pods(job)[0], *pods(job)[1]):
+        told = environment(pod)
+        stop = int(told["RAY_JOB_STOP_WAIT_TIME_S"]["value"])
+        drain = int(told["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]["value"])
+        # Ray's own three seconds cut a checkpoint in two, and its own thirty are Kubernetes'.
+        assert 3 < stop < drain < pod["terminationGracePeriodSeconds"] < 30
+
+
 def test_a_queue_is_kueue_s_label(step):
     assert made(step())["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
 

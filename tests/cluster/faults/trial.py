@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -17,7 +18,9 @@ from typing import Any
 import left
 from checkpoints import Seen
 from kinds import Fault, NoTargetError, Target
+from kubernetes.client import ApiException
 from place import Place
+from urllib3.exceptions import HTTPError
 from workflow import EVERY, Planned, weights
 
 from graftwork.cluster.pipelines import Pipelines, RunState
@@ -116,10 +119,11 @@ class Trial:
         self.submitted = time.time()
         self.run_id = submit(self.planned.path)
         while not self.ended:
-            self._look()
-            if self.strike and not self._struck:
-                self._strike(self.strike)
-            self._ask()
+            with contextlib.suppress(ApiException, HTTPError):  # the control plane is busy
+                self._look()
+                if self.strike and not self._struck:
+                    self._strike(self.strike)
+                self._ask()
             if time.time() - self.submitted > TIMEOUT:
                 self.problems.append(f"not over after {TIMEOUT:.0f} s; cancelled")
                 self.pipelines.cancel(self.run_id)

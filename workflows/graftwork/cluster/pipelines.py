@@ -214,9 +214,19 @@ class Pipelines:
             sleep(_POLL_SECONDS)
             waited += _POLL_SECONDS
 
-    def cancel(self, run_id: str) -> None:
-        """Terminate a run; its launchers delete their RayJobs."""
-        self._ask(self._client.terminate_run, run_id)
+    def cancel(self, run_id: str) -> RunState:
+        """Terminate a run, unless it is over; its launchers delete their RayJobs.
+
+        Returns:
+            The run as it was: if it had ended, nothing was done.
+
+        Raises:
+            RunError: there is no such run, or the server refuses.
+        """
+        state = self.state(run_id)
+        if not state.ended:
+            self._ask(self._client.terminate_run, run_id)
+        return state
 
     def _version(self, package: Path, pipeline: str, version: str) -> tuple[str, str]:
         pipeline_id = self._ask(self._client.get_pipeline_id, pipeline)
@@ -298,5 +308,11 @@ def _settled(stage: StageState, run: str | None) -> StageState:
 
 
 def _told(body: Any) -> str:  # noqa: ANN401 - bytes or text
+    """The server's own words, the innermost where it wraps them."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    return text[:500]
+    try:
+        told = json.loads(text)
+        inner = [one["message"] for one in told.get("details") or () if one.get("message")]
+        return str(inner[0] if inner else told["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text[:500]

@@ -29,6 +29,12 @@ PRE_RUNNING_SECONDS = 3600
 # An elastic job's workers wait for their place in a training that starts again.
 IDLE_SECONDS = 300
 PROGRESS_SECONDS = 15
+# A job that is stopped saves a checkpoint before it leaves; Ray would kill it after 3 seconds, in
+# the middle of that.
+STOP_SECONDS = 10
+# A pod that is deleted waits until its job has left. Ray would wait for half a minute, which is as
+# long as Kubernetes waits for the pod.
+DRAIN_SECONDS = 15
 # What workers print is not the job's log; a process in every pod that collects it is one too many.
 _QUIET = {"include-log-monitor": "0"}
 # Where the job's own process does the work, workers that Ray starts ahead would only be in its way.
@@ -166,6 +172,8 @@ def _environment(step: Step, run_id: str) -> dict[str, str]:
         RUN_VARIABLE: run_id,
         "HOME": "/tmp",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_SECONDS),
         "OMP_NUM_THREADS": str(step.pool.cpus_per_worker),
         # Into the job's log, which the launcher follows and passes on in words.
         PROGRESS: "/dev/stdout",

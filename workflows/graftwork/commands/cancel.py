@@ -9,7 +9,9 @@ from graftwork.cluster.pipelines import Pipelines
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Terminate the run."""
-    Pipelines(arguments.endpoint, arguments.namespace, arguments.token).cancel(arguments.run_id)
-    sys.stderr.write(f"run {arguments.run_id} is being terminated\n")
+    """Terminate the run; one that is over is as it should be."""
+    pipelines = Pipelines(arguments.endpoint, arguments.namespace, arguments.token)
+    before = pipelines.cancel(arguments.run_id)
+    now = f"was over before: {before.state.lower()}" if before.ended else "is being terminated"
+    sys.stderr.write(f"run {arguments.run_id} {now}\n")
     return 0
