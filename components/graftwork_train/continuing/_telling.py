@@ -49,8 +49,8 @@ def states(
     """
     rows = [shards.read(split, *place) for place in places]
     device = next(model.parameters()).device
-    tokens_BT = torch.stack([torch.from_numpy(tokens[:-1]) for tokens, _ in rows]).to(device)
-    real_BT = torch.stack([torch.from_numpy(known[:-1] >= 0) for _, known in rows]).to(device)
+    tokens_BT = torch.stack([torch.from_numpy(row.tokens[:-1]) for row in rows]).to(device)
+    real_BT = torch.stack([torch.from_numpy(row.documents[:-1] >= 0) for row in rows]).to(device)
     seen_BT = None if bool(real_BT.all()) else (~real_BT).int()
     hidden_BTD = model(tokens_BT, seen_BT).hidden_BTD
     means_BD: Tensor = (hidden_BTD * real_BT[..., None]).sum(1) / real_BT.sum(1)[:, None]

@@ -42,7 +42,8 @@ def plain(ids: Ids) -> Ids:
 
 def marked(ids: Ids) -> Marks:
     """Which of them are not predicted, (n,)."""
-    return (ids & MARK) != 0
+    found: Marks = (ids & MARK) != 0
+    return found
 
 
 def width_for(vocab: int, *, marked: bool) -> Width:

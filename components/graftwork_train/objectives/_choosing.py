@@ -15,7 +15,7 @@ from graftwork_train.data.index import Ids
 from graftwork_train.data.shards import TokenShards
 
 Floats = npt.NDArray[np.float64]
-Chooser = Callable[[Ids, Ids, Floats], Floats]
+Chooser = Callable[[Ids, npt.NDArray[np.int32], Floats], Floats]
 """Ranks of a row's tokens, (T,), of its ids (T,), the documents that they are of (T,) and numbers
 drawn evenly from 0 to 1 (T,), one for each. What may not be asked for is left out afterwards. The
 share of a row that is asked for is not its matter."""
@@ -28,5 +28,5 @@ def chooser(method: MaskedLm, text: TokenShards) -> Chooser:
     return _at_random
 
 
-def _at_random(ids_T: Ids, documents_T: Ids, drawn_T: Floats) -> Floats:
+def _at_random(ids_T: Ids, documents_T: npt.NDArray[np.int32], drawn_T: Floats) -> Floats:
     return drawn_T
