@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
-from graftwork.spec.asked import asking_problems
 from graftwork.spec.asking import classifier_problems, objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
@@ -29,6 +28,7 @@ from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
 from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.prompting import prompt_problems
+from graftwork.spec.questioned import question_problems
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,
@@ -103,7 +103,7 @@ class _Chain:
             yield from self._grown(name, body)
         if isinstance(body, Compare):
             yield from self._arms(body)
-        yield from asking_problems(self.workflow, body)
+        yield from question_problems(self.workflow, body)
         yield from prompt_problems(self.workflow, body, self.architectures.get(name))
         self._note_context(name, body)
 

@@ -21,7 +21,7 @@ Found = Iterator[tuple[Path, str]]
 _OF_METRIC = {"exact_match": "exact_match", "bound": "latents"}
 
 
-def asking_problems(workflow: Workflow, body: StageBody) -> Found:
+def question_problems(workflow: Workflow, body: StageBody) -> Found:
     """Tokens with latents need the signs, and so do models that are to think.
 
     Arms that are compared by what they were asked must have been, and by a bound, the same.
