@@ -53,7 +53,9 @@ class Encode:
 def _written(encoder: Encoder, laid: Sequence[Laid], batch: Batch) -> Arrays:
     """As `Encode` gives it, of documents in a format."""
     pieces = iter(encoder.each([s.text for one in laid for v in one.versions for s in v]))
-    end, parts, lengths, sizes = np.array([encoder.eos]), [np.zeros(0, dtype=np.int64)], [], []
+    end, parts = np.array([encoder.eos]), [np.zeros(0, dtype=np.int64)]
+    lengths: list[int] = []
+    sizes: list[int] = []
     for one in laid:
         ids = [
             part

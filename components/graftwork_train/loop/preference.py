@@ -166,8 +166,10 @@ def preferred(
             batch = collate(read, document_mask=True)
             if batch.documents_BT is not None:
                 judged = _judge(model, batch, batch.documents_BT)
-                known = _judge(reference, batch, batch.documents_BT) if reference else None
-                margin_BP = judged.ratio_BP - (known.ratio_BP if known else 0.0)
+                margin_BP = judged.ratio_BP
+                if reference is not None:
+                    known = _judge(reference, batch, batch.documents_BT)
+                    margin_BP = margin_BP - known.ratio_BP
                 found.append(margin_BP[judged.there_BP].double().cpu())
     if not found or not sum(map(len, found)):
         return None

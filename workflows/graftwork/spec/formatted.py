@@ -57,7 +57,7 @@ def format_problems(workflow: Workflow, body: StageBody) -> Found:
 
 def _fields(form: Format, corpora: dict[str, Corpus], *, others: bool) -> Found:
     """Corpora keep the metadata that the format needs; one of them, where it needs none."""
-    lacking = []
+    lacking: list[tuple[str, str]] = []
     for name, corpus in corpora.items():
         if isinstance(form, Chat) and form.prompt is None:
             if not (isinstance(corpus, JsonlCorpus) and corpus.conversations):
