@@ -59,7 +59,7 @@ class Reversal(torch.autograd.Function):
 
 def dann(x_BD: Tensor, y_CD: Tensor, weight_D: Tensor, bias: Tensor) -> Tensor:
     """Mean cross-entropy of the classifier of domains; ln 2 where it cannot tell them."""
-    features_ND: Tensor = Reversal.apply(torch.cat([x_BD, y_CD]))  # type: ignore[no-untyped-call]
+    features_ND: Tensor = Reversal.apply(torch.cat([x_BD, y_CD]))
     scores_N = features_ND @ weight_D + bias
     domain_N = torch.cat([torch.zeros(len(x_BD)), torch.ones(len(y_CD))]).to(scores_N)
     return F.binary_cross_entropy_with_logits(scores_N, domain_N)
