@@ -44,7 +44,8 @@ class Deck:
 
     def numbers(self, start: int, count: int) -> list[int]:
         """Which ones stand at so many places from the `start`-th on."""
-        length, found = len(self._asked), []
+        length = len(self._asked)
+        found: list[int] = []
         for place in range(start, start + count):
             epoch, inside = divmod(place, length)
             found += permute(np.array([inside]), length, self._seed, epoch).tolist()
