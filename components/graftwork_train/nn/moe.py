@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +130,37 @@ def grouped_linear(x_SD: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+class _Sent(torch.autograd.Function):
+    """The rows of tokens, in the experts' order.
+
+    An index's own backward pass adds rows up one after the other. But the order is a permutation
+    of N·k assignments, so the gradient is gathered by the inverse one, and a token's k rows, which
+    then lie side by side, are summed in the precision that the tokens came in.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        x_ND: Tensor,
+        order_S: Tensor,
+        place_S: Tensor,
+        top_k: int,
+    ) -> Tensor:
+        ctx.save_for_backward(place_S)
+        ctx.top_k = top_k
+        ctx.kind = x_ND.dtype
+        return x_ND.to(compute_type(x_ND)).index_select(0, order_S // top_k)
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        grad_SD: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        (place_S,) = ctx.saved_tensors
+        grad_NkD = grad_SD.index_select(0, place_S).view(-1, ctx.top_k, grad_SD.shape[1])
+        return grad_NkD.sum(1, dtype=ctx.kind), None, None, None
+
+
 class FeedForward(nn.Module):
     """A dense feed-forward block, gated or plain; module names are Hugging Face's."""
 
@@ -240,8 +271,9 @@ class MixtureOfExperts(nn.Module):
 
     def _dropless(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor) -> Tensor:
         """What each assignment's expert makes of its token, (S, D), in the tokens' order."""
-        dtype = compute_type(x_ND)
-        y_SD = self.multiply(x_ND[order_S // self.top_k].to(dtype), tokens_E)
+        index_S = torch.arange(len(order_S), device=order_S.device)
+        place_S = torch.empty_like(order_S).index_copy_(0, order_S, index_S)
+        y_SD = self.multiply(_Sent.apply(x_ND, order_S, place_S, self.top_k), tokens_E)
         return torch.empty_like(y_SD).index_copy(0, order_S, y_SD)
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
