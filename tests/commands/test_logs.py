@@ -57,6 +57,6 @@ def test_a_run_without_an_archive_is_told_of_live(call, spec, pods):
 
 
 def test_an_unknown_stage_is_told_with_those_that_there_are(call, spec):
-    called = call("logs", spec, "--run", RUN, "--stage", "smal")
+    called = call("logs", spec, "--run", RUN, "--stage", "little")
     assert called.code == 2
     assert "tokens, small" in called.err

@@ -145,13 +145,13 @@ class Api:
         if not pods:
             return ""
         latest = max(pods, key=lambda pod: pod.metadata.creation_timestamp)
-        text: str = self._read(
+        log: str = self._read(
             self._core.read_namespaced_pod_log,
             latest.metadata.name,
             self.namespace,
             container=_STEP_CONTAINER,
         )
-        return text
+        return log
 
     def config_map(self, name: str) -> dict[str, str]:
         """Data of a ConfigMap.
