@@ -85,7 +85,8 @@ def test_other_values_are_no_budgets(value):
 
 
 @pytest.mark.parametrize(
-    ("text", "steps"), [("300 steps", 300), ("1%", 10), ("64k tokens", 64), ("0 steps", 0)]
+    ("text", "steps"),
+    [("300 steps", 300), ("1%", 10), ("64k tokens", 64), ("0 steps", 0), ("1 step", 1)],
 )
 def test_an_extent_is_a_number_of_steps(text, steps):
     assert Extent.parse(text).steps(total=1000, tokens_per_step=1000) == steps

@@ -199,7 +199,7 @@ class Extent(_Quantity):
         if text.strip().endswith("%"):
             return cls(text, parse_share(text), "share")
         words = text.split()
-        unit = words[-1] if words[-1:] and words[-1].endswith("s") else f"{words[-1:]}s"
+        unit = words[-1].removesuffix("s") + "s" if words else ""
         if len(words) != 2 or unit not in ("steps", "tokens"):
             raise ValueError(f"{text!r} is not a length of training; {hint}")
         amount = parse_number(words[0])

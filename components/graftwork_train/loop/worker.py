@@ -17,6 +17,7 @@ from graftwork_train.loop.constraint import Constrain
 from graftwork_train.loop.determinism import determinism
 from graftwork_train.loop.guard import NOT_FINITE, SPIKE, Verdict
 from graftwork_train.loop.held_out import HeldOut, held_out_loss
+from graftwork_train.loop.loader import Pose
 from graftwork_train.loop.meter import Meter, Point
 from graftwork_train.loop.parallel.layout import Layout
 from graftwork_train.loop.parallel.network import Network
@@ -138,12 +139,7 @@ class Worker:
         if state is not None:
             self._take_over(state)
         self._shards = self.loader.new.shards
-        self._asked = pose(
-            plan.word.objective,
-            self._shards,
-            HELD_OUT_SEED,
-            document_mask=plan.word.document_mask,
-        )
+        self._asked = self._always_the_same()
         saved = self._restore()
         self.step = saved.step if saved else 0
         self.saved = self.step
@@ -305,6 +301,11 @@ class Worker:
                 loss=point["loss"],
                 tokens_per_second=point["tokens_per_second"],
             )
+
+    def _always_the_same(self) -> Pose:
+        """What is asked of held-out text, whatever the seed."""
+        word, text = self.plan.word, self._shards
+        return pose(word.objective, text, HELD_OUT_SEED, document_mask=word.document_mask)
 
     def _measure(self) -> HeldOut | None:
         """Held-out loss now, as a point of the curve."""
