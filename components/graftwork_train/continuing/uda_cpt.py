@@ -127,7 +127,7 @@ class Informed(Arrangement):
         masking = Masking(objective, known, mask, self.ranks, seed, plan.word.document_mask)
         return replace(loader, pose=masking)
 
-    def ranks(self, ids_T: Ids, documents_T: Ids, drawn_T: Floats) -> Floats:
+    def ranks(self, ids_T: Ids, documents_T: npt.NDArray[np.int32], drawn_T: Floats) -> Floats:
         """Ranks of a row's tokens, those to ask for lowest."""
         tells_T = self.tells_V[ids_T]
         sign = -1 if self.method.choose == "informative" else 1
