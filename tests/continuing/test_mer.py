@@ -150,7 +150,7 @@ def test_several_trainings_are_replayed_by_what_was_read_of_each(write):
     # More epochs than one are still each sequence once.
     assert past(parts, [{"": 10**6}, {}], seed=1)[0].seen == together.sequences("train", "0/web")
     for domain, row in places[:5]:
-        tokens, _ = together.read("train", domain, row)
+        tokens = together.read("train", domain, row).tokens
         number, _, name = domain.partition("/")
         assert tokens.tolist() == parts[int(number)].read("train", name, row)[0].tolist()
 

@@ -67,5 +67,5 @@ def test_pints_pretrains_then_tunes_then_prefers(pints):
     assert pints.stages["preferred"].body.from_ == "taught"
 
 
-def test_pints_plans(pints):
+def test_the_whole_recipe_can_be_planned(pints):
     assert len(plan_files([PINTS]).steps) == 6

@@ -98,7 +98,8 @@ def test_the_labels_word_is_masked_in_about_fifteen_of_a_hundred(bench):
     rows = [shards.read("train", domain, row) for row in range(shards.sequences("train", domain))]
     for again in range(4):
         batch = mask(rows, range(again * len(rows), (again + 1) * len(rows)))
-        for (ids, _), labels in zip(rows, batch.labels_BT.numpy(), strict=True):
+        for row, labels in zip(rows, batch.labels_BT.numpy(), strict=True):
+            ids = row.tokens
             at = [n for n in np.flatnonzero(ids[:-2] == was) + 1 if ids[n] in words]
             there += len(at)
             asked += int((labels[at] != IGNORE).sum())

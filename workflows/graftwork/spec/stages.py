@@ -39,30 +39,13 @@ from graftwork.spec.questions import ExactMatch
 from graftwork.spec.recovery import OnBadStep, Spike
 from graftwork.spec.regime import Regime
 from graftwork.spec.schedule import Cosine, Schedule
+from graftwork.spec.seeds import check_seeds
 from graftwork.spec.selection import Selection
 from graftwork.spec.sparsity import Sparsity
 from graftwork.spec.sub_models import SubModels
 from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.upcycling import Upcycling
 from graftwork.units import Batch, Budget, Share
-
-
-def check_seeds(seeds: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    """Refuse seed lists that are empty, repeated or negative.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    if isinstance(seeds, int) and not 1 <= seeds <= 100:
-        raise ValueError(f"{seeds} is no number of seeds; use 1 to 100")
-    if isinstance(seeds, tuple) and (not seeds or len(set(seeds)) < len(seeds)):
-        raise ValueError(
-            "the list must name at least one seed, and none twice; write for example [17, 18, 19]"
-        )
-    if isinstance(seeds, tuple) and not 0 <= min(seeds) <= max(seeds) < 2**31:
-        raise ValueError("a seed is negative or too large; use numbers from 0 to 2147483647")
-    return seeds
-
 
 Seeds = Annotated[
     int | Annotated[tuple[int, ...], AS_TUPLE] | None,
