@@ -38,6 +38,7 @@ from statistics import median
 
 import boto3
 import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
 from surgeon import EXPERTS, FACTOR, flush
 from tokenizers import Tokenizer, models
 
@@ -380,7 +381,7 @@ def _wait(endpoint: str) -> None:
         try:
             client.list_buckets()
             return
-        except Exception:
+        except (BotoCoreError, ClientError):  # it is not up yet
             if attempt == 59:
                 raise
             time.sleep(0.5)
