@@ -109,7 +109,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 def _report(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
-    _output(parser, "where to write it; default: beside the artifacts")
+    _output(parser, "where to write it; default: beside the artifacts, or here")
     add_json(parser, "the path and the steps")
 
 
