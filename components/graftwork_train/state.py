@@ -36,6 +36,9 @@ _NOT_READ = re.compile(
     r"|cls\.predictions\.decoder\..*"
 )
 
+# The gate of a Qwen2-MoE's shared expert, where that is empty.
+_IDLE = re.compile(r".*\.shared_expert_gate\.weight")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -121,8 +124,12 @@ class State:
 
     @property
     def parameters(self) -> int:
-        """Number of weights; tied ones count once."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+        """Number of weights; tied ones count once, and those without effect not at all."""
+        return sum(
+            math.prod(tensor.shape)
+            for name, tensor in self.tensors.items()
+            if not _IDLE.fullmatch(name)
+        )
 
     @property
     def bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from graftwork.spec.model import Architecture
 
-Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "bert"]
+Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "qwen2_moe", "bert"]
 
 
 def family(architecture: Architecture) -> Family | None:
@@ -50,7 +50,7 @@ def _nearest(architecture: Architecture) -> Family:
     if architecture.experts:
         if architecture.qk_norm == "head":
             return "qwen3_moe"
-        return "olmoe" if architecture.qk_norm == "whole" else "mixtral"
+        return "olmoe" if architecture.qk_norm == "whole" else "qwen2_moe"
     return "qwen3" if architecture.qk_norm == "head" else "llama"
 
 
@@ -155,6 +155,14 @@ def _qwen3_moe(a: Architecture) -> Iterator[str]:
         yield "no qk_norm of each head"
 
 
+def _qwen2_moe(a: Architecture) -> Iterator[str]:
+    yield from _experts(a)
+    if a.output_bias:
+        yield "output_bias"
+    if a.qk_norm:
+        yield f"qk_norm {a.qk_norm!r}"
+
+
 def _every(a: Architecture) -> Iterator[str]:
     if a.experts and a.experts.every > 1:
         yield "experts in some blocks only"
@@ -185,5 +193,6 @@ _RULES: dict[Family, Callable[[Architecture], Iterator[str]]] = {
     "mixtral": _mixtral,
     "olmoe": _olmoe,
     "qwen3_moe": _qwen3_moe,
+    "qwen2_moe": _qwen2_moe,
     "bert": _bert,
 }
