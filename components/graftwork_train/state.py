@@ -88,10 +88,13 @@ class State:
 
         Raises:
             RunError: naming the first tensors that are missing, unexpected or of another shape,
-                with their shapes.
+                with their shapes; or the config describes no model that is known here.
         """
         # Before all names are spelt out: a config may promise any number of blocks and experts.
-        layers, least = _least(self.config)
+        try:
+            layers, least = _least(self.config)
+        except RunError as error:
+            raise RunError(f"{where}: {error.what}", error.remedy) from error
         if least > len(self.tensors):
             _refuse(where, "lacks", [f"tensors for all of its {layers} blocks"])
         expected = layout(self.config)

@@ -114,6 +114,8 @@ def _timing(
     text = (
         f"by the paper's fit the base would train for {format_number(timing.fitted)} tokens; "
         f"here it does for {format_number(own)}"
+        + " and what its checkpoint had read"
+        * savings.begins_elsewhere(workflow, body.from_)
     )
     if not timing.in_range:
         text += (

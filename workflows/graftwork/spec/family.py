@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from graftwork.spec.model import Architecture
 
+_HEADS = "heads that do not divide the width"
 Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "qwen2_moe", "bert"]
 
 
@@ -38,9 +39,12 @@ def check_expressible(architecture: Architecture, what: str) -> None:
     """
     missing = inexpressible(architecture)
     if missing:
+        remedy = "leave those out of the model"
+        if missing == _HEADS:
+            remedy = "give 'heads' as a number that divides the width"
         raise ValueError(
             f"{what} needs a Hugging Face family, and none has all parts of this model "
-            f"({missing} in the way); leave those out of the model"
+            f"({missing} in the way); {remedy}"
         )
 
 
@@ -88,7 +92,7 @@ def _llama(a: Architecture) -> Iterator[str]:
     if a.qk_norm:
         yield f"qk_norm {a.qk_norm!r}"
     if a.width % a.heads:
-        yield "heads that do not divide the width"
+        yield _HEADS
 
 
 def _qwen2(a: Architecture) -> Iterator[str]:
