@@ -144,6 +144,28 @@ def test_a_config_that_cannot_be_used_is_told(checkpoint, change, message):
         State.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shared_expert_intermediate_size": None}, "None for 'shared_expert_intermediate_size'"),
+        ({"shared_expert_intermediate_size": 8}, r"lacks model.layers.0.mlp.shared_expert.gate_pr"),
+        ({"decoder_sparse_step": "2"}, "'2' for 'decoder_sparse_step'"),
+        ({"num_experts": None}, "None for 'num_experts'"),
+    ],
+)
+def test_a_config_of_experts_that_cannot_be_used_is_told(tmp_path, change, message):
+    shape = Architecture(layers=1, width=32, heads=4, ffn=48, qkv_bias=True, experts={"count": 4})
+    save_model(Decoder(shape, 96, 16), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if change.get("shared_expert_intermediate_size"):
+        tensors = load_file(tmp_path / "model.safetensors")
+        kept = {n: t for n, t in tensors.items() if "shared_expert." not in n}
+        save_file(kept, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match=message):
+        State.open(tmp_path)
+
+
 def test_what_is_no_checkpoint_is_told(tmp_path, checkpoint):
     with pytest.raises(RunError, match=r"has no config\.json"):
         State.open(tmp_path)

@@ -27,6 +27,7 @@ EXPERTS = {
 SHARED = "shared_expert_intermediate_size"
 # Those whose experts have an inner size of their own.
 _SIZED = ("qwen2_moe", "qwen3_moe")
+_OPTIONAL = ("num_key_value_heads", "head_dim", "decoder_sparse_step")
 FAMILIES = (*DENSE, *EXPERTS, BERT)
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -62,7 +63,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
     needed = [*_NEEDED, experts_key(config)] if family in EXPERTS else list(_NEEDED)
     needed += ["max_position_embeddings"] if family == BERT else []
     needed += ["moe_intermediate_size"] if family in _SIZED else []
-    needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
+    needed += [key for key in _OPTIONAL if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise RunError(
@@ -215,9 +216,19 @@ def _experts(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shap
 
 
 def shared_inner(config: Mapping[str, Any]) -> int:
-    """Inner size of the shared expert of a Qwen2-MoE; 0 where there is none."""
+    """Inner size of the shared expert of a Qwen2-MoE; 0 where there is none.
+
+    Raises:
+        RunError: it is no whole number.
+    """
     # What the family's own config says where a file does not.
-    return int(config.get(SHARED, 5632))
+    inner = config.get(SHARED, 5632)
+    if not isinstance(inner, int) or inner < 0:
+        raise RunError(
+            f"config.json gives {inner!r} for {SHARED!r}",
+            "Write the shared expert's inner size there, 0 for none.",
+        )
+    return inner
 
 
 def shared_expert(width: int, inner: int = 0) -> dict[str, Shape]:
