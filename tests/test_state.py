@@ -16,6 +16,7 @@ TINY = {
     "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
 }  # fmt: skip
+NO_SHARED = {"shared_expert_intermediate_size": 0}
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -32,6 +33,9 @@ TINY = {
         ("mixtral", {"num_local_experts": 4}),
         ("olmoe", {"num_experts": 4}),
         ("olmoe", {"num_experts": 4, "attention_bias": True}),
+        ("qwen3_moe", {"num_experts": 4, "decoder_sparse_step": 2}),
+        ("qwen2_moe", {"num_experts": 4, "decoder_sparse_step": 2, **NO_SHARED}),
+        ("qwen2_moe", {"num_experts": 4, "qkv_bias": False, **NO_SHARED}),
     ],
 )
 def test_checkpoints_that_transformers_saves_open(tmp_path, family, extra, tied):
@@ -39,7 +43,12 @@ def test_checkpoints_that_transformers_saves_open(tmp_path, family, extra, tied)
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(tmp_path)
     state = State.open(tmp_path)
-    assert state.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert state.parameters == sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        # Without a shared expert its gate has no effect.
+        if "shared_expert_gate" not in name
+    )
 
 
 def test_a_written_state_holds_the_same_bytes(checkpoint, tmp_path):
@@ -133,6 +142,28 @@ def test_a_config_that_cannot_be_used_is_told(checkpoint, change, message):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=message):
         State.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shared_expert_intermediate_size": None}, "None for 'shared_expert_intermediate_size'"),
+        ({"shared_expert_intermediate_size": 8}, r"lacks model.layers.0.mlp.shared_expert.gate_pr"),
+        ({"decoder_sparse_step": "2"}, "'2' for 'decoder_sparse_step'"),
+        ({"num_experts": None}, "None for 'num_experts'"),
+    ],
+)
+def test_a_config_of_experts_that_cannot_be_used_is_told(tmp_path, change, message):
+    shape = Architecture(layers=1, width=32, heads=4, ffn=48, qkv_bias=True, experts={"count": 4})
+    save_model(Decoder(shape, 96, 16), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if change.get("shared_expert_intermediate_size"):
+        tensors = load_file(tmp_path / "model.safetensors")
+        kept = {n: t for n, t in tensors.items() if "shared_expert." not in n}
+        save_file(kept, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match=message):
+        State.open(tmp_path)
 
 
 def test_what_is_no_checkpoint_is_told(tmp_path, checkpoint):

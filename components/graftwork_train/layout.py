@@ -1,8 +1,8 @@
 """Which tensors a Hugging Face checkpoint holds, by arithmetic from its config.
 
-Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral, OLMoE and Qwen3-MoE (experts), and BERT
-with its head for masked tokens. Names are those on disk. What no family expresses has a config of
-our own (`layout_own`).
+Families: Llama, Mistral, Qwen2 and Qwen3 (dense), Mixtral, OLMoE, Qwen2-MoE and Qwen3-MoE
+(experts), and BERT with its head for masked tokens. Names are those on disk. What no family
+expresses has a config of our own (`layout_own`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from graftwork_train.tensorfile import Shape
 
 DENSE = ("llama", "mistral", "qwen2", "qwen3")
 BERT = "bert"
-# By family with experts, the key of their number.
+# By family with experts, the usual key of their number.
 EXPERTS = {
     "mixtral": "num_local_experts",
     "olmoe": "num_experts",
+    "qwen2_moe": "num_experts",
     "qwen3_moe": "num_experts",
 }
+SHARED = "shared_expert_intermediate_size"
+# Those whose experts have an inner size of their own.
+_SIZED = ("qwen2_moe", "qwen3_moe")
+_OPTIONAL = ("num_key_value_heads", "head_dim", "decoder_sparse_step")
 FAMILIES = (*DENSE, *EXPERTS, BERT)
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -55,10 +60,10 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
             f"config.json says model_type {family!r}, which is not supported",
             f"Use a checkpoint of one of these families: {', '.join(FAMILIES)}.",
         )
-    needed = [*_NEEDED, EXPERTS[family]] if family in EXPERTS else list(_NEEDED)
+    needed = [*_NEEDED, experts_key(config)] if family in EXPERTS else list(_NEEDED)
     needed += ["max_position_embeddings"] if family == BERT else []
-    needed += ["moe_intermediate_size"] if family == "qwen3_moe" else []
-    needed += [key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None]
+    needed += ["moe_intermediate_size"] if family in _SIZED else []
+    needed += [key for key in _OPTIONAL if config.get(key) is not None]
     for key in needed:
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise RunError(
@@ -74,8 +79,16 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
         head=config.get("head_dim") or config["hidden_size"] // heads,
-        experts=config[EXPERTS[family]] if family in EXPERTS else 0,
+        experts=config[experts_key(config)] if family in EXPERTS else 0,
     )
+
+
+def experts_key(config: Mapping[str, Any]) -> str:
+    """The key of a config with experts that says their number."""
+    usual = EXPERTS[config["model_type"]]
+    # transformers 5 writes a Qwen3-MoE's under Mixtral's key.
+    other = EXPERTS["mixtral"]
+    return other if usual not in config and other in config else usual
 
 
 def layout(config: Mapping[str, Any]) -> dict[str, Shape]:
@@ -158,9 +171,10 @@ def _attention(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Sh
     out_bias = family in ("llama", "qwen3", "olmoe", "qwen3_moe") and config.get(
         "attention_bias", False
     )
+    in_bias = family == "qwen2_moe" and config.get("qkv_bias", True)
     for name, rows in (("q", query), ("k", key), ("v", key)):
         yield f"self_attn.{name}_proj.weight", (rows, size.width)
-        if family == "qwen2" or out_bias:
+        if family == "qwen2" or in_bias or out_bias:
             yield f"self_attn.{name}_proj.bias", (rows,)
     yield "self_attn.o_proj.weight", (size.width, query)
     if out_bias:
@@ -188,7 +202,7 @@ def _experts(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shap
     hidden = size.hidden
     if config["model_type"] != "mixtral":
         module, gate, up, down = "mlp", "gate_proj", "up_proj", "down_proj"
-    if config["model_type"] == "qwen3_moe":
+    if config["model_type"] in _SIZED:
         hidden = int(config["moe_intermediate_size"])
     yield f"{module}.gate.weight", (size.experts, size.width)
     for expert in range(size.experts):
@@ -196,3 +210,35 @@ def _experts(config: Mapping[str, Any], size: Sizes) -> Iterator[tuple[str, Shap
         yield f"{prefix}{gate}.weight", (hidden, size.width)
         yield f"{prefix}{down}.weight", (size.width, hidden)
         yield f"{prefix}{up}.weight", (hidden, size.width)
+    if config["model_type"] == "qwen2_moe":
+        for name, shape in shared_expert(size.width, shared_inner(config)).items():
+            yield f"{module}.{name}", shape
+
+
+def shared_inner(config: Mapping[str, Any]) -> int:
+    """Inner size of the shared expert of a Qwen2-MoE; 0 where there is none.
+
+    Raises:
+        RunError: it is no whole number.
+    """
+    # What the family's own config says where a file does not.
+    inner = config.get(SHARED, 5632)
+    if not isinstance(inner, int) or inner < 0:
+        raise RunError(
+            f"config.json gives {inner!r} for {SHARED!r}",
+            "Write the shared expert's inner size there, 0 for none.",
+        )
+    return inner
+
+
+def shared_expert(width: int, inner: int = 0) -> dict[str, Shape]:
+    """Name and shape of a Qwen2-MoE's shared expert and of its gate, in a block of experts.
+
+    Its files must have them; with an inner size of 0 they have no effect.
+    """
+    return {
+        "shared_expert.gate_proj.weight": (inner, width),
+        "shared_expert.up_proj.weight": (inner, width),
+        "shared_expert.down_proj.weight": (width, inner),
+        "shared_expert_gate.weight": (1, width),
+    }

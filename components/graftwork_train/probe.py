@@ -137,7 +137,7 @@ def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
         for mixed in {architecture.has_experts(layer) for layer in range(architecture.layers)}
     }
     for layer in range(architecture.layers):
-        one, block = kinds[architecture.has_experts(layer)]
+        block = kinds[architecture.has_experts(layer)]
         marks = (f".layers.{layer}.", f".layer.{layer}.")
         weights = {
             name.replace(mark, mark.replace(f".{layer}.", ".0.")): _raw(state.tensors[name])
@@ -145,17 +145,18 @@ def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
             for mark in marks
             if mark in name
         }
-        ours = from_disk(weights, one)
+        # One block alone might be of another family.
+        ours = from_disk(weights, architecture)
         # Widened on the way into the block, whose memory serves all layers.
         block.load_state_dict({n.removeprefix("model.layers.0."): ours[n] for n in ours})
         yield block
 
 
-def _alone(architecture: Architecture, *, mixed: bool) -> tuple[Architecture, Block]:
-    """The architecture of one block alone, and such a block, fp64."""
+def _alone(architecture: Architecture, *, mixed: bool) -> Block:
+    """A block with or without experts, fp64."""
     experts = architecture.experts.model_copy(update={"every": 1}) if architecture.experts else None
     one = architecture.model_copy(update={"layers": 1, "experts": experts if mixed else None})
-    return one, Block(one).double()
+    return Block(one).double()
 
 
 def _raw(tensor: Stored | Made) -> Tensor:

@@ -36,6 +36,9 @@ _NOT_READ = re.compile(
     r"|cls\.predictions\.decoder\..*"
 )
 
+# The gate of a Qwen2-MoE's shared expert, where that is empty.
+_IDLE = re.compile(r".*\.shared_expert_gate\.weight")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -85,10 +88,13 @@ class State:
 
         Raises:
             RunError: naming the first tensors that are missing, unexpected or of another shape,
-                with their shapes.
+                with their shapes; or the config describes no model that is known here.
         """
         # Before all names are spelt out: a config may promise any number of blocks and experts.
-        layers, least = _least(self.config)
+        try:
+            layers, least = _least(self.config)
+        except RunError as error:
+            raise RunError(f"{where}: {error.what}", error.remedy) from error
         if least > len(self.tensors):
             _refuse(where, "lacks", [f"tensors for all of its {layers} blocks"])
         expected = layout(self.config)
@@ -121,8 +127,12 @@ class State:
 
     @property
     def parameters(self) -> int:
-        """Number of weights; tied ones count once."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+        """Number of weights; tied ones count once, and those without effect not at all."""
+        return sum(
+            math.prod(tensor.shape)
+            for name, tensor in self.tensors.items()
+            if not _IDLE.fullmatch(name)
+        )
 
     @property
     def bytes(self) -> int:

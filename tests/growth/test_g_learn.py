@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from graftwork.errors import RunError
+from graftwork.spec.base import identity
 from graftwork.spec.growth import GLearn
 from graftwork.spec.model import Architecture
 from graftwork_train.data.shards import ShardWriter, TokenShards
@@ -117,3 +120,33 @@ def test_a_mixture_of_experts_is_refused(checkpoint, lesson):
     folder = checkpoint(family="mixtral", num_local_experts=2, num_experts_per_tok=1)
     with pytest.raises(RunError, match="g_learn grows dense models"):
         grow(word(layers=4), State.open(folder), 0, lesson)
+
+
+def test_a_tied_head_is_refused_in_width_and_untied_on_request(checkpoint, lesson, tmp_path):
+    tied = SMALL.model_copy(update={"tie_embeddings": True})
+    assert word(layers=4).target(tied).tie_embeddings
+    with pytest.raises(ValueError, match=r"the head is tied .* write 'tied_head: untie'"):
+        word(width=64).target(tied)
+    small = State.open(checkpoint(tie_word_embeddings=True))
+    card = lesson.card.model_copy(update={"architecture": tied})
+    method = word(width=64, tied_head="untie")
+    grown = grow(method, small, 0, replace(lesson, card=card))
+    out = tmp_path / "large"
+    out.mkdir()
+    grown.state.write(out)
+    embedding, head = (
+        load_file(out / "model.safetensors")[name]
+        for name in ("model.embed_tokens.weight", "lm_head.weight")
+    )
+    assert grown.state.config["tie_word_embeddings"] is False
+    assert grown.state.parameters == method.target(tied).parameters(96)
+    # What reads from the stream is divided by the copies of each dimension, which are two.
+    old = read(small)("model.embed_tokens.weight")
+    assert (embedding - old.repeat(1, 2)).abs().max() < 0.5
+    assert (head - old.repeat(1, 2) / 2).abs().max() < 0.5
+    assert (head - old.repeat(1, 2)).abs().max() > 0.3
+
+
+def test_a_field_that_came_later_is_no_identity_until_it_is_set():
+    assert "tied_head" not in identity(word(width=64))
+    assert identity(word(width=64, tied_head="untie"))["tied_head"] == "untie"

@@ -59,6 +59,16 @@ SHAPES = {
         "Olmoe",
         {"experts": Experts(count=4, top_k=2), "qk_norm": "whole", "kv_heads": 2, **BIASED},
     ),
+    "qwen3-experts": (
+        "Qwen3Moe",
+        {"experts": Experts(count=4, width=20, weights="plain", every=2), "qk_norm": "head"},
+    ),
+    "qwen2-experts": ("Qwen2Moe", {"experts": Experts(count=4, width=20), "qkv_bias": True}),
+    "every-other": (
+        "Qwen2Moe",
+        {"experts": Experts(count=5, top_k=3, every=2), "kv_heads": 2, "head_dim": 12},
+    ),
+    "plain-experts": ("Qwen2Moe", {"experts": Experts(count=4, weights="plain")}),
     "bert": ("Bert", BERT),
     "bert-3-types": ("Bert", BERT | {"token_types": 3, "max_positions": 30, "norm_eps": 1e-6}),
 }
@@ -247,6 +257,13 @@ def test_a_foreign_checkpoint_is_refused_by_name(change, message, tmp_path):
     ("shape", "change", "message"),
     [
         ("olmoe", {"clip_qkv": 8.0}, "has clip_qkv 8.0"),
+        (
+            "qwen2-experts",
+            {"shared_expert_intermediate_size": 40},
+            "has shared_expert_intermediate_size 40",
+        ),
+        ("every-other", {"decoder_sparse_step": 1}, "has qkv_bias False"),
+        ("every-other", {"mlp_only_layers": [1]}, r"has mlp_only_layers \[1\]"),
         ("bert", {"hidden_act": "gelu_new"}, "has hidden_act 'gelu_new'"),
         ("bert", {"tie_word_embeddings": False}, "has tie_word_embeddings False"),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),

@@ -37,3 +37,15 @@ def test_with_accelerators_their_own_memory_counts(build):
     assert not warnings(build, {}, {"memory": "2Gi", "gpus_per_worker": 1})
     pool = {"memory": "64Gi", "gpus_per_worker": 1, "accelerator_memory": "2Gi"}
     assert warnings(build, {}, pool)
+
+
+def test_a_head_that_is_left_behind_is_warned_of(build):
+    gone = dict.fromkeys(("stacked", "large", "scratch", "verdict"))
+    headed = {"grow": {"from": "small", "method": {"name": "gbnn", "data": "tokens"}}}
+    stacked = {"grow": {"from": "headed", "method": {"name": "g_stack", "factor": 2}}}
+    alone = plan(build({**gone, "headed": headed}))
+    assert not [note for note in alone.notes if "head" in note.text]
+    made = plan(build({**gone, "headed": headed, "deeper": stacked}))
+    (note,) = [note for note in made.notes if "head" in note.text]
+    assert (note.step, note.level) == ("deeper", "warning")
+    assert "the head that 'headed' has grown" in note.text

@@ -41,3 +41,27 @@ def test_the_note_counts_every_stage_on_the_way_and_the_tokens_of_all(build):
     told = float(notes["staged"].rpartition("take ")[2].split()[0])
     assert told == pytest.approx(60 * batch * each / sum(spent), abs=0.006)
     assert told > 2
+
+
+def test_where_the_way_begins_with_a_checkpoint_nothing_is_said_of_saving(build):
+    gone = dict.fromkeys(("stacked", "large", "scratch", "verdict"))
+    shape = {"layers": 2, "width": 64, "heads": 4}
+    there = {"uri": "models/small", "model": shape, "vocab": 300, "context": 128}
+    made = plan(
+        build(
+            {
+                **gone,
+                "small": {"pretrained": there},
+                "tokens": {
+                    "prepare": {
+                        "from": "python", "context": 128, "tokenizer": {"from": "small"},
+                    }
+                },
+                "larger": {"grow": {"from": "small", "method": {"name": "g_stack", "factor": 2}}},
+                "large": {"continue": {**TRAIN, "from": "larger", "budget": "20 steps"}},
+            }
+        )
+    )  # fmt: skip
+    texts = [note.text for note in made.notes]
+    assert not any("from scratch" in text for text in texts)
+    assert any("and what its checkpoint had read" in text for text in texts)

@@ -22,6 +22,10 @@ EXPRESSED = [
     ("mixtral", {"experts": {"count": 4, "width": 32}}),
     ("mixtral", {"experts": {"count": 4, "weights": "after_top_k", "z_loss": 0.1}}),
     ("olmoe", {"experts": {"count": 4, "weights": "plain"}, "qk_norm": "whole"}),
+    ("qwen3_moe", {"experts": {"count": 4, "every": 2}, "qk_norm": "head"}),
+    ("qwen2_moe", {"experts": {"count": 4, "every": 2}}),
+    ("qwen2_moe", {"experts": {"count": 4}, "qkv_bias": True}),
+    ("qwen2_moe", {"experts": {"count": 4, "weights": "plain"}}),
     ("bert", BERT),
 ]
 NOT_EXPRESSED = [
@@ -36,7 +40,7 @@ NOT_EXPRESSED = [
     ("shared experts", {"experts": {"count": 4, "shared": 1}}),
     ("biases that balance experts", {"experts": {"count": 4, "bias_rate": 0.1}}),
     ("a capacity of experts", {"experts": {"count": 4, "capacity": 1.0}}),
-    ("weights of experts that are not renormalised", {"experts": {"count": 4, "weights": "plain"}}),
+    ("output_bias", {"experts": {"count": 4}, "qkv_bias": True, "output_bias": True}),
     ("no token types", BERT | {"token_types": 0}),
     ("an untied head", BERT | {"tie_embeddings": False}),
     ("fewer KV heads than heads", BERT | {"kv_heads": 2}),

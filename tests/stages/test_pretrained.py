@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 
@@ -99,11 +100,7 @@ def test_what_is_made_of_it_loads_in_transformers_with_the_same_scores(
     work = job(body, ("from", taken(folder, model=SIZES | FAMILIES[family])))
     outcome = run(work)
     assert outcome.metrics["max_logit_difference"] <= 1e-5
-    if not (family == "qwen2" and "upcycle" in body):
-        assert (scores(folder) - scores(work.out)).abs().max() <= 1e-5
-    else:
-        # No family of Hugging Face's has experts and these biases.
-        assert not (work.out / "config.json").exists()
+    assert (scores(folder) - scores(work.out)).abs().max() <= 1e-5
 
 
 def test_two_of_them_are_merged(job, checkpoint, taken):
@@ -210,6 +207,26 @@ def test_a_tensor_that_does_not_belong_is_told_with_its_shape_and_the_folder_tha
     with pytest.raises(RunError) as caught:
         run(job(stage(folder)))
     assert caught.value.what.startswith(str(folder) + told.format(name))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model_type": "gpt2"}, "config.json says model_type 'gpt2', which is not supported"),
+        ({"hidden_size": "32"}, "config.json gives '32' for 'hidden_size'"),
+        ({"hidden_act": "relu"}, "config.json has hidden_act 'relu', which graftwork's models"),
+    ],
+)
+def test_a_config_of_no_model_here_is_told_with_the_folder_that_was_named(
+    job, checkpoint, change, told
+):
+    folder = checkpoint()
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError) as caught:
+        run(job(stage(folder)))
+    assert str(caught.value).startswith(f"{folder}: {told}")
     assert caught.value.remedy
 
 

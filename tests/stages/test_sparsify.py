@@ -156,6 +156,20 @@ def test_masks_lie_in_the_artifact_and_not_in_the_seed(job, sparse):
     assert not all(torch.equal(before[name], mask) for name, mask in _expected(18).items())
 
 
+def test_two_of_four_are_held_through_training_and_told(job, tokens):
+    method = {"name": "spdf", "sparsity": "50%", "pattern": "2:4"}
+    work = job(_sparsify(method=method, precision="bf16"), ("data", tokens()), work=WORK)
+    outcome = _perform(work)
+    weights = load_file(work.out / "model.safetensors")
+    for name, mask in _masks(work.out).items():
+        assert (mask.view(-1, 4).sum(dim=1) == 2).all()
+        assert (weights[name][~mask] == 0).all()
+        assert (weights[name][mask] != 0).all()
+    assert outcome.metrics["density"] == 0.5
+    assert any("a kernel for two of four" in note for note in outcome.notes)
+    assert load_model(work.out).parameter_count() == sum(w.numel() for w in weights.values())
+
+
 def test_a_sparse_model_does_not_change_its_sparsity(job, sparse):
     artifact, data = sparse
     method = {"name": "spdf", "sparsity": "50%"}

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
@@ -12,6 +14,7 @@ from graftwork.spec.upcycling import (
     SparseUpcycling,
     VirtualGroups,
 )
+from graftwork_train.nn.hf import load_model
 
 COPIES = SparseUpcycling(name="sparse_upcycling", experts=4, every=1)
 ROUND_TRIPS = {
@@ -40,6 +43,24 @@ def test_there_and_back_is_the_dense_model(checkpoint, upcycled, difference, way
     dense, _ = upcycled(mixture, word(**back))
     assert difference(dense, folder) <= 1e-5
     assert AutoModelForCausalLM.from_pretrained(dense).config.model_type == family
+
+
+def test_a_mixture_in_our_own_format_is_read_even_where_a_family_could_hold_it(
+    checkpoint, upcycled, difference, tmp_path
+):
+    folder = checkpoint(family="qwen2")
+    mixture, _ = upcycled(folder, COPIES)
+    model = load_model(mixture)
+    # As versions that did not know the family wrote it.
+    own = tmp_path / "own"
+    own.mkdir()
+    tensors = {n: p.detach() for n, p in model.named_parameters(remove_duplicate=False)}
+    save_file(tensors, own / "model.safetensors")
+    card = {"architecture": model.architecture.model_dump(mode="json"), "vocab": 96, "context": 64}
+    (own / "graftwork.json").write_text(json.dumps(card))
+    assert difference(own, mixture) == 0
+    dense, _ = upcycled(own, word())
+    assert difference(dense, folder) <= 1e-5
 
 
 def test_experts_that_differ_are_averaged(checkpoint, upcycled):

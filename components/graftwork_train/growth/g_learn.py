@@ -15,8 +15,9 @@ w begins as stacking, A as copies in order (A_in divided by their number) with n
 exact twins would get equal gradients for ever.
 
 Differs from the paper: whole heads are mapped, not their dimensions, which rotary positions tie
-together; A_in has parameters of its own. Biases and norms are mapped as outputs are. AdamW without
-decay at a constant rate; LiGO's own settings are not known to us. The FLOPs counted are those of
+together; A_in has parameters of its own. Biases and norms are mapped as outputs are. A head that
+is tied to the embedding is untied where the width grows, or refused. AdamW without decay at a
+constant rate; LiGO's own settings are not known to us. The FLOPs counted are those of
 training the large model on the same tokens; products of maps and weights come on top uncounted.
 """
 
@@ -34,8 +35,9 @@ from graftwork.spec.optimizer import AdamW
 from graftwork_train.enlarge.fresh import check_floats
 from graftwork_train.enlarge.learned import LinearMap, Read
 from graftwork_train.enlarge.roles import place
-from graftwork_train.enlarge.width import resize, resolve
+from graftwork_train.enlarge.width import HEAD, resize, resolve
 from graftwork_train.growth.base import Grown, Lesson, Values, grow
+from graftwork_train.layout import tied
 from graftwork_train.loop.loader import Batch, Loader, Source
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import from_disk
@@ -56,11 +58,13 @@ def g_learn(method: GLearn, small: State, seed: int, lesson: Lesson) -> Grown:
     """
     now, to = resolve(method, small)
     check_floats(small.tensors)
+    target = method.target(lesson.card.architecture)
+    if tied(small.config) and not target.tie_embeddings:
+        small = _untied(small)
     parts = {part for block, part in map(place, small.tensors) if block is not None}
     maps = LinearMap(now, to, sorted(parts), seed)
     first, last = _learn(method, small, maps, seed, lesson)
     tokens = method.steps * method.batch * lesson.text.context
-    target = method.target(lesson.card.architecture)
     config = resize(small.config, to) | {"num_hidden_layers": to.layers}
     read = partial(_read, small)
     tensors = {
@@ -75,6 +79,12 @@ def g_learn(method: GLearn, small: State, seed: int, lesson: Lesson) -> Grown:
         tokens=tokens,
         flops=tokens * target.flops_per_token(lesson.text.vocab, lesson.text.context),
     )
+
+
+def _untied(small: State) -> State:
+    """The model with the embedding as its head's own matrix, too."""
+    head = {HEAD: small.tensors["model.embed_tokens.weight"]}
+    return State({**small.config, "tie_word_embeddings": False}, {**small.tensors, **head})
 
 
 def _learn(

@@ -12,7 +12,7 @@ from functools import singledispatch
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftwork.errors import RunError
 from graftwork.spec.sparsity import Sparsity
@@ -20,10 +20,11 @@ from graftwork_train.loop.constraint import Constraint
 from graftwork_train.loop.masks import MASKS, match
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors, from_disk, load_tensors
+from graftwork_train.nn.layers import Linear
 
 __all__ = [
-    "FACTORS", "FORMS", "MASKS", "Earlier", "constrain", "generator", "linear_weights", "masks_of",
-    "read_form",
+    "FACTORS", "FORMS", "MASKS", "Earlier", "constrain", "generator", "layer_of", "linear_weights",
+    "masks_of", "read_form", "replace_layer",
 ]  # fmt: skip
 
 FACTORS = "factors.safetensors"
@@ -60,6 +61,20 @@ def linear_weights(model: Decoder) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if _LINEAR.fullmatch(name):
             yield name, parameter
+
+
+def layer_of(model: Decoder, weight: str) -> Linear:
+    """The linear layer that a weight belongs to."""
+    layer = model.get_submodule(weight.removesuffix(".weight"))
+    if not isinstance(layer, Linear):
+        raise AssertionError(f"{weight} belongs to a {type(layer).__name__}")
+    return layer
+
+
+def replace_layer(model: Decoder, weight: str, layer: nn.Module) -> None:
+    """Put another layer in the place of the one that a weight belongs to."""
+    parent, _, child = weight.removesuffix(".weight").rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
 
 
 def generator(seed: int, name: str) -> torch.Generator:

@@ -38,7 +38,15 @@ from graftwork_train.nn.attention import compute_type
 from graftwork_train.nn.hf import Tensors
 from graftwork_train.nn.layers import Linear
 from graftwork_train.sparsity._compose import PARTS, SCALE, compose, parts_of
-from graftwork_train.sparsity.base import FACTORS, Earlier, constrain, generator, linear_weights
+from graftwork_train.sparsity.base import (
+    FACTORS,
+    Earlier,
+    constrain,
+    generator,
+    layer_of,
+    linear_weights,
+    replace_layer,
+)
 
 
 @constrain.register
@@ -128,13 +136,13 @@ class Factors(Constraint):
                     "Give both stages one method, or put a densify stage in between.",
                 )
             parts = given.get(name) or draw(method, name, tuple(weight.shape), seed)
-            bias = _layer(model, name).bias
+            bias = layer_of(model, name).bias
             if bias is not None and not given:
                 bound = 1 / math.sqrt(weight.shape[0])
                 nn.init.uniform_(bias, -bound, bound, generator(seed, f"{name}:bias"))
             moved = {part: tensor.to(weight.device) for part, tensor in parts.items()}
             self._layers[name] = SparsePlusLowRank(moved, bias)
-            _replace(model, name, self._layers[name])
+            replace_layer(model, name, self._layers[name])
 
     def tensors(self) -> Tensors:
         """The supports; everything else is a parameter."""
@@ -161,7 +169,7 @@ class Factors(Constraint):
             weight = layer.weight()
             plain = Linear(weight.shape[1], weight.shape[0])
             plain.weight, plain.bias = nn.Parameter(weight), layer.bias
-            _replace(self._model, name, plain)
+            replace_layer(self._model, name, plain)
             for part in ("b", "a", "v"):
                 weights.pop(f"{name.removesuffix('.weight')}.{part}", None)
         plain_weights = {name: self._model.get_parameter(name) for name in self._layers}
@@ -183,15 +191,3 @@ def draw(method: SlTrain, name: str, shape: tuple[int, ...], seed: int) -> Tenso
         "support": support,
         SCALE: torch.tensor(method.alpha / method.rank),
     }
-
-
-def _layer(model: Decoder, weight: str) -> Linear:
-    layer = model.get_submodule(weight.removesuffix(".weight"))
-    if not isinstance(layer, Linear):
-        raise AssertionError(f"{weight} belongs to a {type(layer).__name__}")
-    return layer
-
-
-def _replace(model: Decoder, weight: str, layer: nn.Module) -> None:
-    parent, _, child = weight.removesuffix(".weight").rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)

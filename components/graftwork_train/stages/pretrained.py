@@ -114,6 +114,8 @@ def _card(folder: Path, uri: str) -> ModelCard:
     except CorruptArtifactError as error:
         # It is no artifact of ours that could be made again.
         raise RunError(f"{uri}: {error.what}", _REMEDY) from error
+    except RunError as error:
+        raise RunError(f"{uri}: {error.what}", error.remedy) from error
 
 
 def _differences(body: Pretrained, card: ModelCard) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from graftwork.errors import RunError
-from graftwork.spec.sparsity import SlTrain
+from graftwork.spec.sparsity import SlTrain, Spdf
 from graftwork.spec.stages import Sparsify
 from graftwork.units import format_number
 from graftwork_train.data.shards import TokenShards
@@ -108,6 +108,11 @@ def _account(body: Sparsify, job: Job, model: Decoder, outcome: Outcome) -> Outc
             "FLOPs count unmasked weights only. This machine multiplies with the zeros as well, so "
             "the saving is one of hardware that can skip them."
         )
+        if isinstance(body.method, Spdf) and body.method.pattern == "2:4":
+            note = (
+                "FLOPs count unmasked weights only. Forward products in 16 bits skip the zeros on "
+                "GPUs with a kernel for two of four; all others multiply with them as well."
+            )
     rows += [["training FLOPs a token", format_number(outcome.flops / outcome.tokens)]]
     rows += [["the same for the dense model", format_number(dense)]]
     table = {"title": "Sparsity", "columns": ["", ""], "rows": rows}

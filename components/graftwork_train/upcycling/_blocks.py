@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from graftwork.errors import RunError
 from graftwork.spec.family import family
 from graftwork.spec.model import Architecture
+from graftwork_train.layout import shared_expert
 from graftwork_train.layout_own import OWN, own_architecture, own_config
 from graftwork_train.nn.hf import architecture_of, hf_config
 from graftwork_train.nn.hf.mixtral import EXPERTS as MIXTRAL
 from graftwork_train.nn.hf.olmoe import EXPERTS as OLMOE
+from graftwork_train.nn.hf.qwen2_moe import EXPERTS as QWEN2_MOE
 from graftwork_train.nn.hf.qwen3_moe import EXPERTS as QWEN3_MOE
 from graftwork_train.state import State
 from graftwork_train.tensorfile import FLOATS, SIZES, Made, Stored, Tensor
@@ -33,7 +35,9 @@ Values = NDArray[Any]
 Draw = Callable[[int, int, Matrix], Tensor]
 """From a layer, an expert's number and a matrix, the tensor."""
 
-_FAMILIES = {"mixtral": MIXTRAL, "olmoe": OLMOE, "qwen3_moe": QWEN3_MOE}
+_FAMILIES = {
+    "mixtral": MIXTRAL, "olmoe": OLMOE, "qwen3_moe": QWEN3_MOE, "qwen2_moe": QWEN2_MOE,
+}  # fmt: skip
 _BLOCK = re.compile(r"model\.layers\.\d+\.(mlp|block_sparse_moe)\..+")
 # What a config says besides the architecture.
 _KEPT = ("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "dtype")
@@ -207,7 +211,11 @@ def to_experts(
             tensors[f"model.layers.{layer}.{name}"] = tensor
         kind = family(surgery.after)
         module = _FAMILIES[kind].module if kind in _FAMILIES else "mlp"
-        tensors[f"model.layers.{layer}.{module}.gate.weight"] = router(layer)
+        tensors[f"model.layers.{layer}.{module}.gate.weight"] = gate = router(layer)
+        if kind == "qwen2_moe":
+            for name, shape in shared_expert(surgery.after.width).items():
+                zeros = Made(gate.dtype, shape, partial(np.zeros, shape, np.float32))
+                tensors[f"model.layers.{layer}.{module}.{name}"] = zeros
     return State(_config(surgery), tensors)
 
 
@@ -270,7 +278,7 @@ def expert_of(
     state: State, architecture: Architecture, layer: int, number: int, matrix: Matrix
 ) -> Tensor:
     """A matrix of an expert of a mixture."""
-    kind = family(architecture)
+    kind = _kind(state, architecture)
     prefix = f"model.layers.{layer}."
     if kind in _FAMILIES:
         return state.tensors[prefix + _split_name(kind, number, matrix)]
@@ -285,9 +293,14 @@ def expert_of(
     return Made(stack.dtype, shape, lambda: stack.values()[number, offset : offset + rows])
 
 
+def _kind(state: State, architecture: Architecture) -> str | None:
+    """The family that a checkpoint is of; None for our own format, whatever could hold it today."""
+    return None if state.config.get("model_type") == OWN else family(architecture)
+
+
 def router_of(state: State, architecture: Architecture, layer: int) -> Values:
     """A layer's router, (E, D)."""
-    kind = family(architecture)
+    kind = _kind(state, architecture)
     module = _FAMILIES[kind].module if kind in _FAMILIES else "mlp"
     return state.tensors[f"model.layers.{layer}.{module}.gate.weight"].values()
 

@@ -16,8 +16,8 @@ from graftwork.plan.timing import (
     growth_factor,
     growth_timing,
 )
-from graftwork.spec.graph import source_of
-from graftwork.spec.growth import GStack
+from graftwork.spec.graph import source_of, sources_of
+from graftwork.spec.growth import Gbnn, GStack
 from graftwork.spec.stages import Continue, Grow, Training
 from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
@@ -35,6 +35,7 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
             notes.extend(_saving(workflow, planned))
             notes.extend(_writing(workflow, planned))
             notes.extend(_iterating(workflow, planned))
+            notes.extend(_headless(workflow, planned))
     return notes
 
 
@@ -81,6 +82,19 @@ def _iterating(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
                 yield Note(planned.step.name, "warning", text)
 
 
+def _headless(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
+    """A model that is changed after a head was grown for it as it was."""
+    body = planned.step.spec.body
+    for source in sources_of(body):
+        before = workflow.stages[source].body
+        if isinstance(before, Grow) and isinstance(before.method, Gbnn):
+            text = (
+                f"the head that {source!r} has grown fits its model as it is there, and is left "
+                f"behind here; grow one last"
+            )
+            yield Note(planned.step.name, "warning", text)
+
+
 def _saving(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
     """What making the model in stages saves."""
     text = savings.described(workflow, planned)
@@ -114,6 +128,8 @@ def _timing(
     text = (
         f"by the paper's fit the base would train for {format_number(timing.fitted)} tokens; "
         f"here it does for {format_number(own)}"
+        + " and what its checkpoint had read"
+        * savings.begins_elsewhere(workflow, body.from_)
     )
     if not timing.in_range:
         text += (

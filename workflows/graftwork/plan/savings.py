@@ -6,10 +6,13 @@ of training the last model from scratch on all tokens that the way has read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from graftwork.plan.model import PlannedStep
 from graftwork.plan.work import models
 from graftwork.spec.graph import source_of
-from graftwork.spec.stages import Continue, Grow, Upcycle
+from graftwork.spec.pretrained import Pretrained
+from graftwork.spec.stages import Continue, Grow, StageBody, Upcycle
 from graftwork.spec.workflow import Workflow
 from graftwork.units import format_number
 
@@ -26,9 +29,15 @@ def saving(tokens: float, flops: float, each: float) -> float:
 
 
 def described(workflow: Workflow, planned: PlannedStep) -> str | None:
-    """The saving of a model that was grown or upcycled on the way, in words; else None."""
+    """The saving of a model that was grown or upcycled on the way, in words; else None.
+
+    None, too, where the way begins with a checkpoint whose cost is not known.
+    """
     body, cost = planned.step.spec.body, planned.cost
-    if not isinstance(body, Continue) or not _was_enlarged(workflow, planned.step.stage):
+    way = list(_way(workflow, planned.step.stage))
+    if not isinstance(body, Continue) or not any(isinstance(b, Grow | Upcycle) for b in way):
+        return None
+    if begins_elsewhere(workflow, planned.step.stage):
         return None
     if not cost.total_tokens or not cost.total_flops:
         return None
@@ -42,12 +51,15 @@ def described(workflow: Workflow, planned: PlannedStep) -> str | None:
     )
 
 
-def _was_enlarged(workflow: Workflow, stage: str) -> bool:
-    """Whether the model was grown or upcycled on its way here."""
+def begins_elsewhere(workflow: Workflow, stage: str) -> bool:
+    """Whether the model was made of a checkpoint that was there already."""
+    return any(isinstance(body, Pretrained) for body in _way(workflow, stage))
+
+
+def _way(workflow: Workflow, stage: str) -> Iterator[StageBody]:
+    """The stage and those that its model has gone through, backwards."""
     name: str | None = stage
     while name is not None:
         body = workflow.stages[name].body
-        if isinstance(body, Grow | Upcycle):
-            return True
+        yield body
         name = source_of(body)
-    return False

@@ -360,9 +360,24 @@ def _unlike(one: Architecture | None, other: Architecture | None) -> str:
     """The first sizes in which two architectures differ."""
     if one is None or other is None:
         raise AssertionError("both are known")
-    pairs = ((key, getattr(one, key), getattr(other, key)) for key in type(one).model_fields)
-    told = [f"{key} {theirs} against {ours}" for key, ours, theirs in pairs if ours != theirs]
+    ours, theirs = _sizes(one), _sizes(other)
+    told = [
+        f"{key} {theirs.get(key)} against {ours.get(key)}"
+        for key in ours | theirs
+        if ours.get(key) != theirs.get(key)
+    ]
     return ", ".join(told[:2])
+
+
+def _sizes(architecture: Architecture) -> dict[str, object]:
+    """All sizes by name; of experts their number first."""
+    found = {key: getattr(architecture, key) for key in type(architecture).model_fields}
+    experts = architecture.experts
+    if experts is not None:
+        found["experts"] = experts.count
+        found |= {f"experts.{key}": getattr(experts, key) for key in type(experts).model_fields}
+        del found["experts.count"]
+    return found
 
 
 def _leaves_moments(body: StageBody) -> bool:

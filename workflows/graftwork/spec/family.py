@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from graftwork.spec.model import Architecture
 
-Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "bert"]
+_HEADS = "heads that do not divide the width"
+Family = Literal["llama", "qwen2", "qwen3", "mixtral", "olmoe", "qwen3_moe", "qwen2_moe", "bert"]
 
 
 def family(architecture: Architecture) -> Family | None:
@@ -38,9 +39,12 @@ def check_expressible(architecture: Architecture, what: str) -> None:
     """
     missing = inexpressible(architecture)
     if missing:
+        remedy = "leave those out of the model"
+        if missing == _HEADS:
+            remedy = "give 'heads' as a number that divides the width"
         raise ValueError(
             f"{what} needs a Hugging Face family, and none has all parts of this model "
-            f"({missing} in the way); leave those out of the model"
+            f"({missing} in the way); {remedy}"
         )
 
 
@@ -50,7 +54,7 @@ def _nearest(architecture: Architecture) -> Family:
     if architecture.experts:
         if architecture.qk_norm == "head":
             return "qwen3_moe"
-        return "olmoe" if architecture.qk_norm == "whole" else "mixtral"
+        return "olmoe" if architecture.qk_norm == "whole" else "qwen2_moe"
     return "qwen3" if architecture.qk_norm == "head" else "llama"
 
 
@@ -88,7 +92,7 @@ def _llama(a: Architecture) -> Iterator[str]:
     if a.qk_norm:
         yield f"qk_norm {a.qk_norm!r}"
     if a.width % a.heads:
-        yield "heads that do not divide the width"
+        yield _HEADS
 
 
 def _qwen2(a: Architecture) -> Iterator[str]:
@@ -155,6 +159,14 @@ def _qwen3_moe(a: Architecture) -> Iterator[str]:
         yield "no qk_norm of each head"
 
 
+def _qwen2_moe(a: Architecture) -> Iterator[str]:
+    yield from _experts(a)
+    if a.output_bias:
+        yield "output_bias"
+    if a.qk_norm:
+        yield f"qk_norm {a.qk_norm!r}"
+
+
 def _every(a: Architecture) -> Iterator[str]:
     if a.experts and a.experts.every > 1:
         yield "experts in some blocks only"
@@ -185,5 +197,6 @@ _RULES: dict[Family, Callable[[Architecture], Iterator[str]]] = {
     "mixtral": _mixtral,
     "olmoe": _olmoe,
     "qwen3_moe": _qwen3_moe,
+    "qwen2_moe": _qwen2_moe,
     "bert": _bert,
 }

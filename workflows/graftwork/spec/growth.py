@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Contract, Method, Paper, TokensRef
+from graftwork.spec.base import LATER, Contract, Method, Paper, TokensRef
 from graftwork.spec.enlarge import Dimensions, dimensions_of, enlarged, resized
 from graftwork.spec.model import Architecture
 from graftwork.units import Share
@@ -212,16 +212,22 @@ class _Copied(_Sized):
                 "the slopes of ALiBi depend on the number of heads; give 'heads' as before, and "
                 "grow the width and the feed-forward blocks only"
             )
-        if found.width > source.width and source.tie_embeddings:
-            if self.tied_head == "refuse":
-                raise ValueError(
-                    "the head is tied to the embedding, and with more width its scores would be "
-                    "too large; write 'tied_head: untie' to give it a matrix of its own, or "
-                    "'tied_head: rescale' to divide the norm before it"
-                )
-            if self.tied_head == "untie":
-                found = found.model_copy(update={"tie_embeddings": False})
+        other = ", or 'tied_head: rescale' to divide the norm before it"
+        return _with_head(source, found, self.tied_head, other)
+
+
+def _with_head(
+    source: Architecture, found: Architecture, tied_head: str, other: str = ""
+) -> Architecture:
+    """The architecture with what becomes of a tied head; `other` is a further remedy."""
+    if found.width == source.width or not source.tie_embeddings or tied_head == "rescale":
         return found
+    if tied_head == "refuse":
+        raise ValueError(
+            f"the head is tied to the embedding, and with more width its scores would be too "
+            f"large; write 'tied_head: untie' to give it a matrix of its own{other}"
+        )
+    return found.model_copy(update={"tie_embeddings": False})
 
 
 class GDirect(_Copied):
@@ -262,13 +268,16 @@ class GLearn(_Sized):
     """Sequences of a step."""
     rate: float = Field(default=1e-3, gt=0, le=1)
     """Learning rate of the map, constant."""
+    tied_head: Annotated[Literal["refuse", "untie"], LATER] = "refuse"
+    """What becomes of a head that is tied to the embedding where the width grows: `untie` gives it
+    a matrix of its own, which is mapped as what reads from the stream."""
 
     def target(self, source: Architecture) -> Architecture:
         """As for all methods."""
         found = super().target(source)
         if found.kind != "decoder":
             raise ValueError("g_learn learns by predicting the next token; grow a decoder with it")
-        return found
+        return _with_head(source, found, self.tied_head)
 
 
 class Bert2bertFpi(_Copied):

@@ -320,7 +320,11 @@ class VirtualGroups(_Mixture):
     variant, which keeps the function where weights sum to 1."""
 
     def _counts(self) -> tuple[int, int]:
-        return self.copies * self.granularity, 0
+        count = self.copies * self.granularity
+        if not 2 <= count <= 4096:
+            made = f"copies: {self.copies} and granularity: {self.granularity} make {count} experts"
+            raise ValueError(f"{made}; use 2 to 4096 in all")
+        return count, 0
 
     def _parts(self) -> int:
         return self.granularity

@@ -118,7 +118,7 @@ def _entries(corpus: object, storage: Storage) -> list[tuple[str, FileInfo]] | N
         if not found:
             raise RunError(
                 f"no file matches {pattern!r}",
-                "Check the corpus's uri; a relative path starts at the current folder.",
+                "Check the uri; a relative path starts at the current folder.",
             )
         entries += [(pattern, info) for info in found]
     return entries

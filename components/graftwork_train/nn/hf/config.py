@@ -10,7 +10,16 @@ from pydantic import ValidationError
 from graftwork.errors import RunError
 from graftwork.spec.family import family, inexpressible
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.hf import bert, llama, mixtral, olmoe, qwen2, qwen3, qwen3_moe
+from graftwork_train.nn.hf import (
+    bert,
+    llama,
+    mixtral,
+    olmoe,
+    qwen2,
+    qwen2_moe,
+    qwen3,
+    qwen3_moe,
+)
 from graftwork_train.nn.hf.files import CONFIG
 from graftwork_train.nn.hf.shared import REMEDY
 
@@ -21,6 +30,7 @@ _WRITE: dict[str, Callable[[Architecture, int, int, int | None], dict[str, Any]]
     "mixtral": mixtral.config,
     "olmoe": olmoe.config,
     "qwen3_moe": qwen3_moe.config,
+    "qwen2_moe": qwen2_moe.config,
     "bert": bert.config,
 }
 _READ: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
@@ -31,6 +41,7 @@ _READ: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "mixtral": mixtral.architecture,
     "olmoe": olmoe.architecture,
     "qwen3_moe": qwen3_moe.architecture,
+    "qwen2_moe": qwen2_moe.architecture,
     "bert": bert.architecture,
 }
 

@@ -28,7 +28,7 @@ from graftwork_train.nn.hf.files import (
     weight_files,
     write_json,
 )
-from graftwork_train.nn.hf.names import from_disk, to_disk
+from graftwork_train.nn.hf.names import from_disk, idle_on_disk, to_disk
 from graftwork_train.nn.transformer import Decoder
 
 # What checkpoints carry and no model of ours has: constants, BERT's other heads, tied copies.
@@ -69,7 +69,8 @@ def save_model(
     """
     saved = saved or Saved()
     context = context or model.context
-    save_tensors(folder / WEIGHTS, to_disk(dict(model.named_parameters()), model.architecture))
+    weights = to_disk(dict(model.named_parameters()), model.architecture)
+    save_tensors(folder / WEIGHTS, weights | idle_on_disk(model.architecture))
     if family(model.architecture) is not None:
         config = hf_config(model.architecture, model.vocab, context, saved.eos)
         write_json(folder / CONFIG, config)

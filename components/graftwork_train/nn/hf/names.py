@@ -14,13 +14,15 @@ from torch import Tensor
 
 from graftwork.spec.family import family
 from graftwork.spec.model import Architecture
-from graftwork_train.nn.hf import bert, mixtral, olmoe, qwen3_moe
+from graftwork_train.layout import shared_expert
+from graftwork_train.nn.hf import bert, mixtral, olmoe, qwen2_moe, qwen3_moe
 from graftwork_train.nn.hf.files import Tensors
 
 _EXPERTS = {
     "mixtral": mixtral.EXPERTS,
     "olmoe": olmoe.EXPERTS,
     "qwen3_moe": qwen3_moe.EXPERTS,
+    "qwen2_moe": qwen2_moe.EXPERTS,
 }
 
 
@@ -43,8 +45,20 @@ def to_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensor
     return found
 
 
+def idle_on_disk(architecture: Architecture) -> Tensors:
+    """What the family's files must hold and the model does not have: zeros that have no effect."""
+    if family(architecture) != "qwen2_moe":
+        return {}
+    return {
+        f"model.layers.{layer}.mlp.{name}": torch.zeros(shape)
+        for layer in range(architecture.layers)
+        if architecture.has_experts(layer)
+        for name, shape in shared_expert(architecture.width).items()
+    }
+
+
 def from_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensors:
-    """The reverse of `to_disk`; tensors that are not there are not missed.
+    """The reverse of `to_disk`; tensors that are not there are not missed, and idle ones left out.
 
     Raises:
         KeyError: of a layer's experts some matrices are there and some are missing.
@@ -88,7 +102,7 @@ def _stack(
             found[name] = tensor
         elif match[2]:
             layers[match[1]] = None
-        else:
+        elif not match[3].startswith("shared_expert"):
             found[f"{match[1]}.mlp.{match[3]}"] = tensor
     for layer in layers:
         for stack, parts in names.parts.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graftwork.spec.model import Architecture, Experts
+from graftwork_train.layout import experts_key
 from graftwork_train.nn.hf.mixtral import ExpertNames
 from graftwork_train.nn.hf.shared import decoder_config, decoder_words, refuse
 
@@ -46,7 +47,7 @@ def architecture(found: Mapping[str, Any]) -> Architecture:
     if found.get("mlp_only_layers"):
         raise refuse("mlp_only_layers", found["mlp_only_layers"])
     experts = Experts(
-        count=found["num_experts"],
+        count=found[experts_key(found)],
         top_k=found["num_experts_per_tok"],
         width=found["moe_intermediate_size"],
         balance=found.get("router_aux_loss_coef", 0.001),

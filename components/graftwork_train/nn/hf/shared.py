@@ -11,8 +11,8 @@ from graftwork.spec.rope import Dynamic, Linear, Llama3, RopeScaling, Yarn
 from graftwork_train.nn.hf.files import CONFIG
 
 REMEDY = (
-    "Give a checkpoint of the Llama, Mistral, Qwen2, Qwen3, Mixtral, OLMoE or BERT family without "
-    "what is named above."
+    "Give a checkpoint of the Llama, Mistral, Qwen2, Qwen3, Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE "
+    "or BERT family without what is named above."
 )
 _ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
 _WORDS = {"swiglu": "silu", "geglu": "gelu"}

@@ -1,0 +1,72 @@
+"""Qwen2-MoE: a Llama or Qwen2 with experts, in every block or in one of so many.
+
+The family has a shared expert in each block of experts, and ours as it is written here has none:
+its inner size is 0. The files hold its empty matrices and its gate all the same, which multiplies
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graftwork.spec.model import Architecture, Experts
+from graftwork_train.layout import SHARED, shared_inner
+from graftwork_train.nn.hf.mixtral import ExpertNames
+from graftwork_train.nn.hf.shared import decoder_config, decoder_words, refuse
+
+EXPERTS = ExpertNames("mlp", {"gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",)})
+
+
+def config(a: Architecture, vocab: int, context: int, eos: int | None) -> dict[str, Any]:
+    """`config.json` of the model."""
+    if a.experts is None:
+        raise AssertionError("a Qwen2-MoE has experts")
+    found = decoder_config(a, vocab, context, eos)
+    if a.head_dim is None:
+        # The family's config has no such key, but its code reads it where it is.
+        found.pop("head_dim")
+    return {
+        "architectures": ["Qwen2MoeForCausalLM"],
+        "model_type": "qwen2_moe",
+        **found,
+        "intermediate_size": a.hidden,
+        "moe_intermediate_size": a.expert_hidden,
+        SHARED: 0,
+        "qkv_bias": a.qkv_bias,
+        "use_sliding_window": False,
+        "sliding_window": None,
+        "decoder_sparse_step": a.experts.every,
+        "mlp_only_layers": [],
+        "num_experts": a.experts.count,
+        "num_experts_per_tok": a.experts.top_k,
+        "norm_topk_prob": a.experts.weights != "plain",
+        "router_aux_loss_coef": a.experts.balance,
+        "output_router_logits": False,
+    }
+
+
+def architecture(found: Mapping[str, Any]) -> Architecture:
+    """The architecture that a `config.json` describes.
+
+    Raises:
+        RunError: there is a shared expert, single blocks are named as dense, or nothing sets the
+            model apart from a Mixtral; or as `decoder_words`.
+    """
+    if shared_inner(found):
+        raise refuse(SHARED, shared_inner(found))
+    if found.get("mlp_only_layers"):
+        raise refuse("mlp_only_layers", found["mlp_only_layers"])
+    experts = Experts(
+        count=found["num_experts"],
+        top_k=found["num_experts_per_tok"],
+        width=found["moe_intermediate_size"],
+        balance=found.get("router_aux_loss_coef", 0.001),
+        weights="renormalised" if found.get("norm_topk_prob", False) else "plain",
+        every=found.get("decoder_sparse_step", 1),
+    )
+    biased = found.get("qkv_bias", True)
+    if not biased and experts.every == 1 and experts.weights == "renormalised":
+        # The model is a Mixtral, whose tensors have other names.
+        raise refuse("qkv_bias", biased)
+    return Architecture(**decoder_words(found), qkv_bias=biased, experts=experts)
