@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from graftwork_train.data.scoring import hashing
 from graftwork_train.data.scoring.bits import cover, simhashes
 
 from .conftest import reasons
@@ -69,3 +70,11 @@ def test_a_hash_does_not_depend_on_the_other_documents():
     texts = [" ".join(words(count)) for count in (3, 50, 1, 400, 7)]
     together = simhashes([*texts, ""], 2).tolist()
     assert together == [int(simhashes([text], 2)[0]) for text in [*texts, ""]]
+
+
+@pytest.mark.parametrize("stretch", [1, 64, 1000])
+def test_a_long_text_is_hashed_by_stretches_without_a_difference(monkeypatch, stretch):
+    texts = [" ".join(words(count)) for count in (700, 3, 0, 90, 1)]
+    expected = simhashes(texts, 2).tolist()
+    monkeypatch.setattr(hashing, "STRETCH", stretch)
+    assert simhashes(texts, 2).tolist() == expected
