@@ -62,6 +62,21 @@ def test_a_long_text_is_signed_by_stretches_without_a_difference(monkeypatch, st
     assert (signatures(texts, 32) == expected).all()
 
 
+@pytest.mark.parametrize("index", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("bands", "rows"), [(14, 8), (20, 4)])
+def test_documents_become_candidates_as_often_as_bands_and_rows_say(index, bands, rows):
+    pairs = 4000
+    first = GENERATOR.integers(0, 2**32, (pairs, bands * rows), dtype=np.uint32)
+    other = GENERATOR.integers(0, 2**32, first.shape, dtype=np.uint32)
+    second = np.where(GENERATOR.random(first.shape) < index, first, other)
+    keys, others = (minhash._band_keys(each, bands, rows) for each in (first, second))
+    share = (keys == others).any(axis=1).mean()
+    expected = 1 - (1 - index**rows) ** bands
+    assert share == pytest.approx(expected, abs=4 * (expected * (1 - expected) / pairs) ** 0.5)
+    # The same values in another band are no agreement.
+    assert not (keys[:, :1] == minhash._band_keys(first, bands, rows)[:, 1:]).any()
+
+
 def test_every_shingle_of_a_long_text_is_permuted_once_and_few_at_a_time(monkeypatch):
     sizes = []
 
