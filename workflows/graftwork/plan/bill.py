@@ -110,6 +110,11 @@ def described(workflow: Workflow, body: Synthesize) -> str | None:
         f"{format_number(found.read)} tokens and writes {format_number(found.written)} "
         f"({format_number(found.most)} at most)"
     )
+    if body.method.reads:
+        text += (
+            f", where documents have {body.method.chunk:,} tokens or more; each shorter one is a "
+            f"request with {PROMPT_TOKENS} tokens of its prompt"
+        )
     if found.money is not None and found.worst is not None:
         text += (
             f", for about {found.money:,.2f} {found.currency} "

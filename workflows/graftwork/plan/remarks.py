@@ -21,6 +21,7 @@ from graftwork.spec.growth import GStack
 from graftwork.spec.stages import Continue, Grow, Training
 from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
+from graftwork.spec.writers import Endpoint
 from graftwork.units import format_bytes, format_number
 
 
@@ -60,8 +61,9 @@ def _writing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
     """What a synthesis asks of its writer, and its price."""
     body = planned.step.spec.body
     text = described(workflow, body) if isinstance(body, Synthesize) else None
-    if text is not None:
-        yield Note(planned.step.name, "note", text)
+    if text is not None and isinstance(body, Synthesize):
+        paid = isinstance(body.writer, Endpoint)
+        yield Note(planned.step.name, "cost" if paid else "note", text)
 
 
 def _iterating(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
