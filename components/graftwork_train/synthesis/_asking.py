@@ -81,13 +81,15 @@ class Clerk:
             self._answers.flush()
 
     def metrics(self) -> dict[str, float]:
-        """`asked`, `requests`, `failed/<reason>`, `nonsense/<reason>`, and the tokens."""
+        """`asked`, `requests`, `failed/<reason>`, `nonsense/<reason>`, tokens, `writing_flops`."""
         found = {
             "asked": float(self.counts.total()),
             "requests": float(self.requests),
             "tokens_read": float(self.read),
             "tokens_written": float(self.written),
         }
+        if self._scribe.flops:
+            found["writing_flops"] = self._scribe.flops
         for reason, count in sorted(self.counts.items()):
             if reason != "ok":
                 family = "failed" if reason.startswith("failed_") else "nonsense"

@@ -51,6 +51,9 @@ class _FailedError(Exception):
 class EndpointScribe:
     """Writes by requests to a server."""
 
+    # Those of others, by whose prices it is paid.
+    flops = 0.0
+
     def __init__(self, word: Endpoint, key: str | None, seed: int) -> None:
         self.concurrency = word.concurrency
         self._word = word
