@@ -141,11 +141,14 @@ def test_the_servers_own_words_stand_in_the_error(bench, server):
         bench(stage(server, retries=0), web=bench.corpus(TEXTS))
 
 
+FAR = "Sun, 06 Nov 99999 08:49:37 GMT"
+
+
 @pytest.mark.parametrize("form", ["7", "7.0", "date"])
 def test_a_wait_that_the_server_asks_for_is_read_as_seconds_or_as_a_date(form):
     text = formatdate(time.time() + 7.9, usegmt=True) if form == "date" else form
     assert endpoint._seconds(text) == pytest.approx(7, abs=1.1)
-    assert [endpoint._seconds(other) for other in (None, "", "soon", "-3")] == [0, 0, 0, 0]
+    assert [endpoint._seconds(other) for other in (None, "", "soon", "-3", FAR)] == [0] * 5
 
 
 def test_another_temperature_or_model_is_asked_anew(bench, server):
@@ -153,6 +156,12 @@ def test_another_temperature_or_model_is_asked_anew(bench, server):
     for words in ({}, {"temperature": 0.1}, {"model": "n"}, {"concurrency": 2}):
         bench(stage(server, **words), web=web)
     assert len(server.bodies) == 9
+
+
+def test_the_refusal_of_a_text_is_shown_as_the_server_words_it(bench, server):
+    server.behave = lambda n, body: 400
+    with pytest.raises(RunError, match=r"failed_refused: web/.*'\{\}'"):
+        bench(stage(server), web=bench.corpus(TEXTS))
 
 
 def test_a_text_that_the_server_refuses_is_counted_and_others_go_on(bench, server):

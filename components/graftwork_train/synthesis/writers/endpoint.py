@@ -177,8 +177,11 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
 
 def _told(error: urllib.error.HTTPError) -> str:
     """The beginning of what the server says of its refusal."""
+    if not isinstance(error.fp, http.client.HTTPResponse):
+        return ""
     try:
-        return error.read(_EXCERPT).decode(errors="replace")
+        # What has arrived, and no wait for more.
+        return error.fp.read1(_EXCERPT).decode(errors="replace")
     except (OSError, http.client.HTTPException):
         # It is said for examples only; the refusal itself is known.
         return ""
@@ -202,8 +205,9 @@ def _content(data: bytes) -> str:
 
 def _seconds(text: str | None) -> float:
     """Seconds that a `Retry-After` asks for, as a number or as a date; 0 for anything else."""
+    date = parsedate_tz(text)
     try:
-        return max(0.0, float(text or 0))
-    except ValueError:
-        date = parsedate_tz(text)
-    return 0.0 if date is None else max(0.0, mktime_tz(date) - time.time())
+        seconds = float(text or 0) if date is None else mktime_tz(date) - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+    return max(0.0, seconds)
