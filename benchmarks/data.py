@@ -7,9 +7,9 @@ Prints one JSON object; without arguments, all four parts:
 - `rates`: documents of 2 kB per second of one core's time, for each step alone and with reading,
   and tokenizing as a ratio to the `tokenizers` library alone on the same texts.
 - `peers`: Gopher's filters and MinHash as a ratio to datatrove's, and the classifier as a ratio to
-  fastText's, on the same documents, with what each keeps. They run in an environment of their own,
-  with `datatrove[processing]`, `spacy` and `fasttext-numpy2-wheel`; the variable
-  GRAFTWORK_BENCH_PEERS names its Python.
+  fastText's, on the same documents, with what each keeps: from the same words the same, or it
+  fails. They run in an environment of their own, with `datatrove[processing]`, `spacy` and
+  `fasttext-numpy2-wheel`; the variable GRAFTWORK_BENCH_PEERS names its Python.
 - `memory`: peak memory of whole stages over 50 thousand and over 1 million documents.
 - `storage`: seconds of a selection from S3 over those from a folder, with moto's server.
 """
@@ -143,7 +143,11 @@ def rates() -> dict[str, Any]:
 
 
 def peers() -> dict[str, Any]:
-    """Ratios of ours to others' documents per second of one core's time, and what both keep."""
+    """Ratios of ours to others' documents per second of one core's time, and what both keep.
+
+    Raises:
+        SystemExit: from the same words, or by MinHash, another set of documents is kept.
+    """
     python = os.environ.get(PEERS)
     if not python:
         return {"left out": f"{PEERS} names no Python that has datatrove and fastText"}
@@ -158,34 +162,61 @@ def peers() -> dict[str, Any]:
             [python, str(script), folder], stdout=subprocess.PIPE, text=True, check=True
         )
         theirs = json.loads(done.stdout.splitlines()[-1])
-        rules = rate(gopher._Judge(Gopher(name="gopher")), batches(plain))
-        keeps = np.concatenate(
-            [gopher._Judge(Gopher(name="gopher"))(batch)["codes"] == 0 for batch in batches(plain)]
-        )
-        kept: list[int] = []
-
-        def near(stream: Stream) -> None:
-            codes = minhash.minhash(MinHash(name="minhash"), stream, None).codes
-            kept[:] = np.flatnonzero(codes == 0).tolist()
-
-        copied = stage_rate(Path(folder) / "copies.jsonl", near)
-    some = batches(plain)
-    linear = {}
-    for name, size in (("unigrams", 1), ("pairs", 2)):
-        model = classifier(plain, size)
-        linear[name] = rate(lambda b, model=model: model.probabilities(b.texts), some)
-    return {
+        copied = _minhash(Path(folder) / "copies.jsonl")
+    runs, blanks = (_gopher(plain, words) for words in ("runs", "blanks"))
+    found = {
         "documents": DOCUMENTS,
-        "gopher": _compared(rules, np.flatnonzero(keeps).tolist(), theirs["gopher"]),
-        "minhash, reading included in ours": _compared(copied, kept, theirs["minhash"]),
+        "gopher, each with words of its own": _compared(*runs, theirs["gopher"]),
+        "gopher, both with words: runs": _compared(*runs, theirs["runs"]),
+        "gopher, both with words: blanks": _compared(*blanks, theirs["blanks"]),
+        "minhash, reading included in ours": _compared(*copied, theirs["minhash"]),
         "classifier": {
-            name: {
-                "ours": ours,
-                "fasttext": round(DOCUMENTS / theirs["fasttext"][name]),
-                "ratio": round(ours * theirs["fasttext"][name] / DOCUMENTS, 2),
-            }
-            for name, ours in linear.items()
+            name: _classified(plain, size, theirs["fasttext"][str(size)])
+            for name, size in (("unigrams", 1), ("pairs", 2))
         },
+    }
+    # spaCy's words are datatrove's own; all else is the same, and has to come to the same.
+    differ = {
+        name: each["kept by one of both"]
+        for name, each in found.items()
+        if isinstance(each, dict) and each.get("kept by one of both") and "of its own" not in name
+    }
+    if differ:
+        raise SystemExit(f"kept by one of ours and datatrove's and not by the other: {differ}")
+    return found
+
+
+def _gopher(texts: Sequence[str], words: str) -> tuple[float, list[int]]:
+    judge, some = gopher._Judge(Gopher(name="gopher", words=words)), batches(texts)
+    keeps = np.concatenate([judge(batch)["codes"] == 0 for batch in some])
+    return rate(judge, some), np.flatnonzero(keeps).tolist()
+
+
+def _minhash(path: Path) -> tuple[float, list[int]]:
+    kept: list[int] = []
+
+    def near(stream: Stream) -> None:
+        codes = minhash.minhash(MinHash(name="minhash"), stream, None).codes
+        kept[:] = np.flatnonzero(codes == 0).tolist()
+
+    return stage_rate(path, near), kept
+
+
+def _classified(texts: Sequence[str], size: int, theirs: dict[str, Any]) -> dict[str, Any]:
+    """Speeds, and what both say of the texts that they have not learned from."""
+    model, some = classifier(texts, size), batches(texts)
+    ours = rate(lambda batch: model.probabilities(batch.texts), some)
+    new = slice(EXAMPLES, None)
+    truth = (np.arange(len(texts)) % 2)[new]
+    told = (model.probabilities(texts) < 0.5)[new]
+    other = np.array(theirs["labels"])[new]
+    return {
+        "ours": ours,
+        "fasttext": round(DOCUMENTS / theirs["seconds"]),
+        "ratio": round(ours * theirs["seconds"] / DOCUMENTS, 2),
+        "right, ours": round(float((told == truth).mean()), 3),
+        "right, fasttext": round(float((other == truth).mean()), 3),
+        "of one mind": round(float((told == other).mean()), 3),
     }
 
 

@@ -6,6 +6,9 @@ import jsonschema
 import pytest
 import yaml
 
+from graftwork.commands.loading import tell_costs
+from graftwork.plan import Note
+
 
 def test_check_says_ok_with_the_number_of_stages(call, spec):
     called = call("check", spec)
@@ -121,3 +124,40 @@ def test_a_run_on_a_root_that_cannot_be_written_says_so(call, spec, tmp_path):
     assert called.code == 1
     assert "not a directory" in called.err
     assert "storage.root" in called.err
+
+
+WRITING = """\
+metadata: {name: writing}
+storage: {root: ROOT}
+corpora: {web: {source: text, uri: CORPUS}}
+stages:
+  made:
+    synthesize:
+      from: web
+      limit: 4k
+      method: {name: wrap}
+      writer:
+        name: endpoint
+        url: http://127.0.0.1:9/v1
+        model: m
+        retries: 0
+        prices: {input: 100, output: 200}
+"""
+
+
+def test_what_an_endpoint_costs_is_told_before_it_is_asked(call, spec, tmp_path):
+    text = WRITING.replace("ROOT", str(tmp_path / "runs"))
+    spec.write_text(text.replace("CORPUS", str(tmp_path / "corpus")))
+    called = call("run", spec)
+    assert called.code == 1
+    assert "graftwork: cost: made: about 4 requests to endpoint" in called.err
+    assert "USD" in called.err
+    # It came first, and the endpoint, where nobody listens, was asked after it.
+    assert called.err.index("cost: made") < called.err.index("requests failed for good")
+    assert "cost: made" in call("plan", spec).out
+
+
+def test_what_is_done_costs_nothing_more(capsys):
+    notes = [Note("one", "cost", "much"), Note("two", "cost", "little"), Note("two", "note", "x")]
+    tell_costs(notes, {"one": "done", "two": "to do"})
+    assert capsys.readouterr().err == "graftwork: cost: two: little\n"

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from graftwork.spec.resources import Storage
 from graftwork_train.data.corpora import documents
 from graftwork_train.data.corpora.arithmetic import mistake
+from graftwork_train.data.problems import Problem
 
 from .conftest import corpus_of
 
@@ -54,7 +55,8 @@ def test_corpora_of_other_places_share_no_problem():
     [(17, 25, "+", 32), (12, 7, "+", 20), (52, 17, "-", 45), (19, 7, "-", 13), (99, 99, "+", 88)],
 )
 def test_a_mistake_forgets_what_is_carried_or_is_off_by_one(a, b, sign, expected):
-    assert mistake(a, b, sign) == expected
+    operation = "add" if sign == "+" else "subtract"
+    assert mistake(Problem(operation, a, b)) == expected
 
 
 def test_more_problems_than_there_are_is_refused():

@@ -1,8 +1,10 @@
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from graftwork_train.data.scoring import hashing
 from graftwork_train.data.scoring.hashing import ngram_hashes, shingle_hashes, word_hashes
 
 
@@ -27,12 +29,63 @@ def test_different_words_have_different_hashes():
 @pytest.mark.parametrize("long", [1, 7, 50, 399])
 def test_long_texts_are_hashed_in_pieces_without_a_difference(monkeypatch, long):
     words = " ".join(f"w{n}" for n in range(40))
-    texts = [words, "", "  \n a b ", "x" * 300, f"x {'y' * 300} z", f" {words}\t", "ß é ü"]
+    endless = "abcdefghij" * 130
+    texts = [words, "", "  \n a b ", "x" * 300, f"x {endless} z", f" {words}\t", "ß é ü", endless]
     expected = word_hashes(texts)
     monkeypatch.setattr("graftwork_train.data.scoring.hashing.LONG", long)
     found = word_hashes(texts)
     assert [each.tolist() for each in found] == [each.tolist() for each in expected]
     assert [each.dtype for each in found] == [each.dtype for each in expected]
+
+
+@pytest.mark.parametrize("text", ["some words " * 900, "x" * 9000, f"a {'x' * 9000} b", " " * 9000])
+def test_a_long_text_is_cut_in_one_pass_into_few_pieces(monkeypatch, text):
+    monkeypatch.setattr(hashing, "LONG", 100)
+    looked_at = []
+    blank = hashing._BLANK
+    monkeypatch.setattr(hashing, "_BLANK", Watched(blank, looked_at))
+    data = text.encode()
+    pieces = list(hashing._pieces(data))
+    assert b"".join(pieces) == data
+    assert sum(looked_at) == len(data)
+    assert len(pieces) <= 2 * (len(data) // 100) + 1
+    assert all(len(piece) <= 100 or len(piece.split()) == 1 for piece in pieces if piece.split())
+
+
+class Watched:
+    """A table that notes how many places are looked up."""
+
+    def __init__(self, table, noted):
+        self._table, self._noted = table, noted
+
+    def __getitem__(self, places):
+        self._noted.append(len(places))
+        return self._table[places]
+
+
+@pytest.mark.parametrize("text", ["a " * 500_000, "x" * 1_000_000])
+def test_a_long_text_takes_little_more_memory_than_its_hashes(monkeypatch, text):
+    monkeypatch.setattr(hashing, "LONG", 10_000)
+    tracemalloc.start()
+    hashes, _ = word_hashes([text])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The text in lower case, as bytes, the hashes by piece and together, and a piece's arrays.
+    assert peak < 3 * len(text) + 2 * hashes.nbytes + 1_000_000
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_stretches_are_all_hashes_of_all_texts_in_order(monkeypatch, size):
+    monkeypatch.setattr(hashing, "STRETCH", size)
+    texts = ["a b c d e f g", "", "h", "", "i j k", "l m n o p", "", ""]
+    words, offsets = word_hashes(texts)
+    found = [[] for _ in texts]
+    for some, here, starts in hashing.stretches(words, offsets):
+        assert len(some) <= size
+        for number, start, stop in zip(here, starts, [*starts[1:], len(some)], strict=True):
+            assert start < stop
+            found[number] += some[start:stop].tolist()
+    assert found == groups(words, offsets)
 
 
 def test_letters_in_another_order_are_another_word():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from graftwork.report import Result, StageFiles, run_html, stage_html, stage_markdown
 from graftwork.report.files import Sample, Summary, Table
 
@@ -121,3 +123,24 @@ def test_a_stage_with_metrics_in_grafana_links_to_them(make_run, parse):
     assert (found["href"], found["target"]) == (address, "_blank")
     assert f"[Metrics in Grafana](<{address}>)" in stage_markdown(record, files, address)
     assert "Grafana" not in stage_html(record, files) + stage_markdown(record, files)
+
+
+@pytest.mark.parametrize(
+    ("method", "trained", "held_out"),
+    [
+        (None, "token", "token"),
+        ({"name": "classify"}, "sequence", "sequence"),
+        ({"name": "prompt_tuning"}, "document", "token"),
+        ({"name": "dpo"}, "pair", "token"),
+    ],
+)
+def test_losses_have_the_unit_of_what_they_are_means_over(make_run, method, trained, held_out):
+    record, files = record_and_files(make_run(), "large")
+    metrics = {"loss": 0.5, "train_loss": 0.25}
+    changed = record.model_copy(
+        update={"config": {**record.config, "method": method}, "metrics": metrics}
+    )
+    html = stage_html(changed, files)
+    assert f"0.5\N{NO-BREAK SPACE}nats/{held_out}" in html
+    assert f"0.25\N{NO-BREAK SPACE}nats/{trained}" in html
+    assert f"loss, nats per {trained}" in html

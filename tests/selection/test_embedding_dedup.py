@@ -105,4 +105,7 @@ def test_a_model_embeds_by_its_mean_last_state(judge, folder):
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     texts = ["hello there", "something else, at length", "hello there"]
     words_ = {"name": "embedding_dedup", "threshold": 0.99, "model": "m"}
-    assert reasons(judge(texts, folders=[folder], **words_)) == ["kept", "kept", "near_duplicate"]
+    verdicts = judge(texts, folders=[folder], **words_)
+    assert reasons(verdicts) == ["kept", "kept", "near_duplicate"]
+    each = Architecture(layers=1, width=32, heads=2).flops_per_token(320, 64)
+    assert verdicts.metrics["scoring_flops"] == pytest.approx(sum(map(len, texts)) * each / 3)

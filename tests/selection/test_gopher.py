@@ -93,6 +93,52 @@ def test_repeated_parts_are_all_but_the_first_of_their_kind():
     assert gopher._repeated(["aa", "b"]) == (0.0, 0)
 
 
+@pytest.mark.parametrize(("unlike", "alike"), [(7, 3), (14, 6), (21, 9), (35, 15)])
+def test_what_is_at_its_limit_is_kept_whatever_the_rounding(judge, unlike, alike):
+    lines = [f"{word} {STOPS}" for word in UNIQUE[:unlike]] + [f"{UNIQUE[0]} {STOPS}"] * alike
+    limits = {
+        "min_words": 0, "max_duplicate_line_characters": 1.0, "max_duplicate_lines": 0.3,
+        "max_duplicate_paragraphs": 1.0, "top_ngrams": (), "duplicate_ngrams": (),
+    }  # fmt: skip
+    texts = ["\n".join(lines), "\n".join([*lines, lines[0]])]
+    assert reasons(judge(texts, name="gopher", **limits)) == ["kept", "duplicate_lines"]
+
+
+def test_words_between_blanks_hold_their_signs():
+    text = "«The» bridge, (of 1917) -- and: so-so # …"
+    runs, blanks = (gopher._WORDS[words].findall(text) for words in ("runs", "blanks"))
+    assert blanks == text.split()
+    assert "".join(runs) == "".join(blanks)
+    assert len(runs) == 17
+
+    def broken(**limits):
+        found = (Gopher(name="gopher", words=words, **limits) for words in ("runs", "blanks"))
+        return [
+            next(gopher._words(one, words_), "")
+            for one, words_ in zip(found, (runs, blanks), strict=True)
+        ]
+
+    # Signs alone are no words in either sense: the, bridge, of, 1917, and, so, so; so-so is one.
+    assert broken(min_words=7) == ["", "too_few_words"]
+    assert broken(min_words=6, max_words=6) == ["too_many_words", ""]
+
+
+def test_signs_beside_words_count_against_the_letters_only_where_they_are_words(judge):
+    text = f"{GOOD} " + " ".join(f"({word})," for word in UNIQUE[:60])
+    found = [reasons(judge([text, GOOD], name="gopher", words=w))[0] for w in ("runs", "blanks")]
+    assert found == ["few_letters", "kept"]
+
+
+@pytest.mark.parametrize("words", ["runs", "blanks"])
+def test_the_words_of_an_endless_text_are_those_of_the_others(words):
+    text = " ".join(f"{word}," for word in UNIQUE) * 3
+    for most in (100, 898, 899, 900, 1000):
+        method = Gopher(name="gopher", words=words, max_words=most)
+        found = gopher._WORDS[words].findall(text)
+        spoken = sum(1 for word in found if any(map(str.isalnum, word)))
+        assert gopher._endless(method, text) == (len(text) >= 2 * most and spoken > most)
+
+
 def test_limits_that_are_switched_off_keep_everything(judge):
     loose = {
         "min_words": 0, "min_mean_word": 0, "max_mean_word": 1e9, "max_symbol_ratio": 1.0,

@@ -61,6 +61,14 @@ def test_rules_count_what_they_say(judge):
         assert reasons(judge(["a1 2b c 44"], name="heuristics", **words)) == [reason]
 
 
+@pytest.mark.parametrize(("unlike", "alike"), [(7, 3), (14, 6), (21, 9), (35, 15)])
+def test_what_is_at_its_limit_is_kept_whatever_the_rounding(judge, unlike, alike):
+    lines = [f"line {n}" for n in range(unlike)] + ["line 0"] * alike
+    texts = ["\n".join(lines), "\n".join([*lines, "line 0"])]
+    words = LOOSE | {"max_duplicate_lines": 0.3}
+    assert reasons(judge(texts, name="heuristics", **words)) == ["kept", "duplicate_lines"]
+
+
 def test_symbols_beyond_ascii_count_and_letters_do_not(judge):
     words = LOOSE | {"max_symbol_ratio": 0.2}
     assert reasons(judge(["größe übung äöü"], name="heuristics", **words)) == ["kept"]

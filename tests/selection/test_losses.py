@@ -96,6 +96,10 @@ def test_models_that_the_spec_names_are_the_scorers(judge, models):
     assert len(kept) == 15
     assert (kept % 2 == 1).all()
     assert [row[0] for row in verdicts.tables[0]["rows"]] == ["worst", "middle", "best"]
+    # Every model reads every byte, forward only.
+    each = ladder.ARCHITECTURE.flops_per_token(ladder.VOCAB, ladder.CONTEXT) / 3
+    read = 3 * sum(map(len, texts(60)))
+    assert verdicts.metrics["scoring_flops"] == pytest.approx(read * each)
 
 
 def test_a_model_without_its_tokenizer_is_an_error_that_names_the_folder(judge, models):

@@ -3,6 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from graftwork_train.data.documents import Batch, Document
+from graftwork_train.data.scoring import hashing
 from graftwork_train.data.scoring.hashing import shingle_hashes, word_hashes
 from graftwork_train.selection import minhash
 
@@ -51,6 +52,43 @@ def test_a_signature_does_not_depend_on_the_other_documents():
     together = signatures(texts, 32)
     alone = np.concatenate([signatures([text], 32) for text in texts])
     assert (together == alone).all()
+
+
+@pytest.mark.parametrize("stretch", [1, 64, 1000])
+def test_a_long_text_is_signed_by_stretches_without_a_difference(monkeypatch, stretch):
+    texts = [" ".join(words(count)) for count in (700, 3, 0, 90, 1)]
+    expected = signatures(texts, 32)
+    monkeypatch.setattr(hashing, "STRETCH", stretch)
+    assert (signatures(texts, 32) == expected).all()
+
+
+@pytest.mark.parametrize("index", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("bands", "rows"), [(14, 8), (20, 4)])
+def test_documents_become_candidates_as_often_as_bands_and_rows_say(index, bands, rows):
+    pairs = 4000
+    first = GENERATOR.integers(0, 2**32, (pairs, bands * rows), dtype=np.uint32)
+    other = GENERATOR.integers(0, 2**32, first.shape, dtype=np.uint32)
+    second = np.where(GENERATOR.random(first.shape) < index, first, other)
+    keys, others = (minhash._band_keys(each, bands, rows) for each in (first, second))
+    share = (keys == others).any(axis=1).mean()
+    expected = 1 - (1 - index**rows) ** bands
+    assert share == pytest.approx(expected, abs=4 * (expected * (1 - expected) / pairs) ** 0.5)
+    # The same values in another band are no agreement.
+    assert not (keys[:, :1] == minhash._band_keys(first, bands, rows)[:, 1:]).any()
+
+
+def test_every_shingle_of_a_long_text_is_permuted_once_and_few_at_a_time(monkeypatch):
+    sizes = []
+
+    def watched(*hashes_of_texts):
+        for stretch in hashing.stretches(*hashes_of_texts):
+            sizes.append(len(stretch[0]))
+            yield stretch
+
+    monkeypatch.setattr(minhash, "stretches", watched)
+    signatures(["a " * 200_000], 8)
+    assert sum(sizes) == 200_000 - 5 + 1
+    assert max(sizes) <= hashing.STRETCH
 
 
 def test_near_duplicates_are_dropped_and_the_first_is_kept(judge):

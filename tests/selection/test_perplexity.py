@@ -96,3 +96,11 @@ def test_a_model_of_the_spec_can_score(judge, tmp_path):
     # A model that has learned nothing needs about log2(320) bits for a byte.
     assert verdicts.scores == pytest.approx(np.full(3, np.log2(320)), rel=0.1)
     assert set(reasons(verdicts)) == {"kept"}
+    # A byte is a token, and a pass forward a third of a step of training.
+    each = Architecture(layers=1, width=32, heads=2).flops_per_token(320, 64)
+    assert verdicts.metrics["scoring_flops"] == pytest.approx(sum(map(len, texts)) * each / 3)
+
+
+def test_a_model_of_runs_takes_no_flops(judge):
+    texts = [f"the cat sees number {n}" for n in range(9)]
+    assert "scoring_flops" not in judge(texts, name="perplexity", keep=0.5).metrics

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from graftwork.errors import RunError
+from graftwork_train.data.scoring import ladder
 from graftwork_train.data.scoring.concordance import concordance
 from graftwork_train.data.scoring.linear import Recipe, train
 from graftwork_train.selection import preselect
@@ -139,6 +140,10 @@ def test_exactly_the_share_is_kept_and_it_holds_no_noise(judge, quick):
     assert verdicts.metrics["classifier_accuracy"] > 0.5
     assert set(reasons(verdicts)) == {"kept", "below_the_share"}
     assert verdicts.scores[kept].min() >= np.delete(verdicts.scores, kept).max()
+    # 90 steps of 4 sequences of 64 bytes, and each of three rungs reads the sample.
+    each = ladder.ARCHITECTURE.flops_per_token(ladder.VOCAB, 64)
+    taught, read = 90 * 4 * 64 * each, 3 * 60 * each / 3
+    assert taught + 20 * read < verdicts.metrics["scoring_flops"] < taught + 512 * read
     (table,) = verdicts.tables
     bits = [row[1] for row in table["rows"]]
     assert bits == sorted(bits, reverse=True)

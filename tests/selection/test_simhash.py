@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from graftwork_train.data.scoring import hashing
 from graftwork_train.data.scoring.bits import cover, simhashes
 
 from .conftest import reasons
@@ -55,6 +56,17 @@ def test_the_angle_of_the_counts_shows_in_the_bits():
     assert 16 <= int(one ^ other).bit_count() <= 48
 
 
+@pytest.mark.parametrize("shared", [50, 100, 180])
+def test_bits_differ_by_the_angle_between_the_counts_of_features(shared):
+    apart = []
+    for _ in range(60):
+        common = words(shared)
+        one, two = simhashes([" ".join(common + words(200 - shared)) for _ in range(2)], 1)
+        apart.append(int(one ^ two).bit_count())
+    angle = np.arccos(shared / 200)
+    assert np.mean(apart) == pytest.approx(64 * angle / np.pi, abs=1.5)
+
+
 def test_near_duplicates_are_dropped_and_the_first_is_kept(judge):
     base = " ".join(words(600))
     texts = [base, " ".join(words(600)), base.upper(), changed(base, 1), " ".join(words(600))]
@@ -69,3 +81,11 @@ def test_a_hash_does_not_depend_on_the_other_documents():
     texts = [" ".join(words(count)) for count in (3, 50, 1, 400, 7)]
     together = simhashes([*texts, ""], 2).tolist()
     assert together == [int(simhashes([text], 2)[0]) for text in [*texts, ""]]
+
+
+@pytest.mark.parametrize("stretch", [1, 64, 1000])
+def test_a_long_text_is_hashed_by_stretches_without_a_difference(monkeypatch, stretch):
+    texts = [" ".join(words(count)) for count in (700, 3, 0, 90, 1)]
+    expected = simhashes(texts, 2).tolist()
+    monkeypatch.setattr(hashing, "STRETCH", stretch)
+    assert simhashes(texts, 2).tolist() == expected

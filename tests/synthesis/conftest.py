@@ -107,10 +107,15 @@ def reply(text: str) -> bytes:
     return json.dumps({"choices": [choice]}).encode()
 
 
+class Cut(bytes):
+    """An answer of which the server sends the first half, and then goes away."""
+
+
 class Server:
     """Speaks the protocol on loopback; `behave` says what happens to the n-th request.
 
-    `behave(number, body)` gives bytes to send, a status to fail with, or seconds to stall.
+    `behave(number, body)` gives bytes to send, whole or cut, a status to fail with, or seconds to
+    stall.
     """
 
     def __init__(self) -> None:
@@ -163,7 +168,7 @@ class Server:
             request.send_response(200 if isinstance(found, bytes) else found)
             request.send_header("Content-Length", str(len(data)))
             request.end_headers()
-            request.wfile.write(data)
+            request.wfile.write(data[: len(data) // 2] if isinstance(found, Cut) else data)
         except OSError:
             # The client has given up, as it should after a stall.
             request.close_connection = True

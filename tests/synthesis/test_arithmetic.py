@@ -9,9 +9,10 @@ from torch.nn.functional import cross_entropy
 from graftwork.spec.arithmetic import Arithmetic, carry_counts
 from graftwork.spec.model import Architecture
 from graftwork.spec.workflow import Stage
+from graftwork_train.data.problems import Problem, carries
 from graftwork_train.decoding import decode
 from graftwork_train.nn.transformer import Decoder
-from graftwork_train.synthesis._formats import Problem, carries, read, written
+from graftwork_train.synthesis._formats import read, written
 from graftwork_train.synthesis.arithmetic import arithmetic, is_test
 from graftwork_train.synthesis.base import Desk
 

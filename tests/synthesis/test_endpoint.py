@@ -1,12 +1,16 @@
 """An endpoint that fails, stalls or answers nonsense: counted, bounded, resumed."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 from pydantic import ValidationError
 
 from graftwork.errors import RunError
 from graftwork.spec.workflow import Stage
+from graftwork_train.synthesis.writers import endpoint
 
-from .conftest import TEXT, documents_of, reply
+from .conftest import TEXT, Cut, documents_of, reply
 
 TEXTS = [f"Number {n}. {TEXT}" for n in range(40)]
 
@@ -106,11 +110,58 @@ def test_a_stage_that_ended_goes_on_without_asking_again(bench, server):
     assert documents_of(again) == documents_of(out)
 
 
+@pytest.mark.parametrize("nonsense", [b"<html>maintenance</html>", reply("   ")])
+def test_a_server_that_is_mended_is_asked_again_for_what_was_nonsense(bench, server, nonsense):
+    web = bench.corpus(TEXTS)
+    server.behave = lambda n, body: server.echo(n, body) if n < 15 else nonsense
+    with pytest.raises(RunError, match="were of no use"):
+        bench(stage(server, retries=0), web=web)
+    good = {body["messages"][1]["content"] for body in server.bodies[:15]}
+    server.bodies.clear()
+    server.behave = server.echo
+    _, outcome = bench(stage(server), web=web)
+    assert outcome.metrics["documents"] == 40
+    assert len(server.bodies) == 25
+    assert not good & {body["messages"][1]["content"] for body in server.bodies}
+
+
+def test_an_answer_that_is_cut_off_on_its_way_has_failed_and_is_asked_again(bench, server):
+    server.behave = lambda n, body: Cut(server.echo(n, body)) if n % 2 else server.echo(n, body)
+    _, outcome = bench(stage(server, concurrency=1), web=bench.corpus(TEXTS[:9]))
+    assert outcome.metrics["documents"] == 9
+    assert len(server.bodies) == 17
+    server.behave = lambda n, body: Cut(server.echo(n, body))
+    with pytest.raises(RunError, match=r"failed_connection: web/.*IncompleteRead"):
+        bench(stage(server, retries=0), web=bench.corpus([f"New. {text}" for text in TEXTS]))
+
+
+def test_the_servers_own_words_stand_in_the_error(bench, server):
+    server.behave = lambda n, body: b'{"error": "no such model loaded"}'
+    with pytest.raises(RunError, match=r"no_answer: web/.*no such model loaded"):
+        bench(stage(server, retries=0), web=bench.corpus(TEXTS))
+
+
+FAR = "Sun, 06 Nov 99999 08:49:37 GMT"
+
+
+@pytest.mark.parametrize("form", ["7", "7.0", "date"])
+def test_a_wait_that_the_server_asks_for_is_read_as_seconds_or_as_a_date(form):
+    text = formatdate(time.time() + 7.9, usegmt=True) if form == "date" else form
+    assert endpoint._seconds(text) == pytest.approx(7, abs=1.1)
+    assert [endpoint._seconds(other) for other in (None, "", "soon", "-3", FAR)] == [0] * 5
+
+
 def test_another_temperature_or_model_is_asked_anew(bench, server):
     web = bench.corpus(TEXTS[:3])
     for words in ({}, {"temperature": 0.1}, {"model": "n"}, {"concurrency": 2}):
         bench(stage(server, **words), web=web)
     assert len(server.bodies) == 9
+
+
+def test_the_refusal_of_a_text_is_shown_as_the_server_words_it(bench, server):
+    server.behave = lambda n, body: 400
+    with pytest.raises(RunError, match=r"failed_refused: web/.*'\{\}'"):
+        bench(stage(server), web=bench.corpus(TEXTS))
 
 
 def test_a_text_that_the_server_refuses_is_counted_and_others_go_on(bench, server):

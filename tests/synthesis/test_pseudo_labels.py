@@ -122,6 +122,11 @@ def test_labels_are_the_tuned_models(bench, tuned):
     expected = [prompter.labels[number] for number in told(model, prompter, found)]
     assert [document.metadata["label"] for document in found] == expected
     assert {document.metadata["labelled_by"] for document in found} == {"classifier:tuned"}
+    # A pass forward is a third of a step of training, and no training's budget pays for it.
+    each = model.architecture.flops_per_token(512, 64) / 3
+    read = sum(len(asked.ids) for asked in prompter.ask(found))
+    assert outcome.metrics["writing_flops"] == pytest.approx(read * each)
+    assert outcome.flops == 0
     counts = Counter(expected)
     assert all(outcome.metrics[f"labels/{name}"] == count for name, count in counts.items())
 

@@ -3,6 +3,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from graftwork.errors import RunError
 from graftwork.spec.workflow import Stage
 from graftwork_train.synthesis import _prompts
 from graftwork_train.synthesis._text import tokens
@@ -96,3 +97,12 @@ def test_the_summary_shows_examples_of_each_style(bench):
 def test_shares_that_make_no_whole_are_refused(method, said):
     with pytest.raises(ValidationError, match=said):
         Stage.model_validate(stage(**method))
+
+
+def test_a_limit_below_the_first_document_is_told(bench):
+    web = bench.corpus([TEXT, "Short. It is."])
+    short = stage()
+    short["synthesize"]["limit"] = "20"
+    with pytest.raises(RunError, match="no document fits into the limit of 20 bytes") as caught:
+        bench(short, web=web)
+    assert "'limit'" in caught.value.remedy

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from graftwork.artifact import Record
+from graftwork.spec.continuing import losses_of
 from graftwork.spec.stages import Compare
 from graftwork_train.job import CURVE
 from graftwork_train.judgement.arms import Arm
@@ -61,6 +62,7 @@ def chart(body: Compare, arms: list[Arm]) -> tuple[dict[str, Any] | None, list[s
     """The arms' training losses over what they cost, and a sentence for each without a curve."""
     axis = "tokens" if body.at == "equal_tokens" else "flops"
     series: list[dict[str, Any]] = []
+    of = {losses_of(artifact.record.config)[0] for arm in arms for artifact in arm.artifacts}
     unread: list[str] = []
     for arm in arms:
         curves = [
@@ -77,7 +79,8 @@ def chart(body: Compare, arms: list[Arm]) -> tuple[dict[str, Any] | None, list[s
     unit = "tokens" if axis == "tokens" else "FLOPs"
     title = "Training loss of all arms, mean and range over seeds"
     x = f"{unit}, all ancestors included"
-    return {"title": title, "x": x, "y": "loss, nats per token", "series": series}, unread
+    y = f"loss, nats per {of.pop()}" if len(of) == 1 else "loss, nats"
+    return {"title": title, "x": x, "y": y, "series": series}, unread
 
 
 def _spent_before(axis: str, record: Record) -> float:

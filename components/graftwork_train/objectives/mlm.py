@@ -22,7 +22,7 @@ left out here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,13 @@ from graftwork_train.data.shards import TokenShards
 from graftwork_train.data.vocabulary import Vocabulary
 from graftwork_train.loop.loader import Batch, Pose
 from graftwork_train.nn.loss import IGNORE
-from graftwork_train.objectives._choosing import Chooser, chooser
 from graftwork_train.objectives.base import pose
+
+Floats = npt.NDArray[np.float64]
+Ranks = Callable[[Ids, npt.NDArray[np.int32], Floats], Floats]
+"""Ranks of a row's tokens, (T,), the lowest of which are asked for: of its ids (T,), the documents
+that they are of (T,) and numbers drawn evenly from 0 to 1 (T,), one for each. What may not be asked
+for is left out afterwards, and the share of a row that is asked for is not its matter."""
 
 
 @pose.register
@@ -48,7 +53,12 @@ def mlm(method: MaskedLm, text: TokenShards, seed: int, *, document_mask: bool =
         RunError: the tokenizer has no mask token, and the vocabulary no entry to spare.
     """
     known = Vocabulary.of(text)
-    return Masking(method, known, known.mask_id(), chooser(method, text), seed, document_mask)
+    return Masking(method, known, known.mask_id(), at_random, seed, document_mask)
+
+
+def at_random(ids_T: Ids, documents_T: npt.NDArray[np.int32], drawn_T: Floats) -> Floats:
+    """Ranks by which any token is as likely as another."""
+    return drawn_T
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Masking:
     method: MaskedLm
     known: Vocabulary
     mask: int
-    ranks: Chooser
+    ranks: Ranks
     seed: int
     document_mask: bool
 
@@ -105,7 +115,7 @@ class Masking:
         given_T[asked_N] = np.where(fate_N < masked, self.mask, mixed_N)
         return given_T, labels_T
 
-    def _asked(self, ranks_T: npt.NDArray[np.float64], may_T: npt.NDArray[np.bool_]) -> Ids:
+    def _asked(self, ranks_T: Floats, may_T: npt.NDArray[np.bool_]) -> Ids:
         """Where in the row the tokens stand that are asked for."""
         may_N = np.flatnonzero(may_T)
         count = max(1, int(self.method.rate * len(may_N) + 0.5))

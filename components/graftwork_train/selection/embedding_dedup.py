@@ -37,11 +37,11 @@ _ROUNDING = 1e-5
 def embedding_dedup(method: EmbeddingDedup, documents: Stream, context: Context) -> Verdicts:
     """Keep the first of like documents; the score is 1 less the highest cosine to a kept one."""
     if method.model is None:
-        vectors = embeddings(documents, Hashed(method.dimensions))
+        vectors, spent = embeddings(documents, Hashed(method.dimensions))
     else:
         torch.set_num_threads(context.cores)
         device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
-        vectors = embeddings(documents, Pooled.load(context.folder("model"), device))
+        vectors, spent = embeddings(documents, Pooled.load(context.folder("model"), device))
     count = min(method.clusters or -(-len(vectors) // PER_CLUSTER), len(vectors))
     clusters = clustered(vectors, count)
     likeness = np.zeros(len(vectors), np.float32)
@@ -54,7 +54,7 @@ def embedding_dedup(method: EmbeddingDedup, documents: Stream, context: Context)
         scores=np.float32(1) - likeness,
         codes=copies.astype(np.int16),
         reasons=(KEPT, "near_duplicate"),
-        metrics={"clusters": float(count)},
+        metrics={"clusters": float(count), **spent},
     )
 
 

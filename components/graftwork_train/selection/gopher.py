@@ -14,9 +14,10 @@ breaks, and that rule is the reason:
 
 Shares of characters are of all the text, white space included.
 
-Differs from the paper: words are runs of letters and digits, and runs of other characters that are
-not blank; it does not say what its words are. Symbols alone count as words in the ratios, but not
-in the number and the mean length of words, as in datatrove's filters of the same name.
+Differs from the paper: it does not say what its words are. Here they are runs of letters and digits
+and runs of other characters that are not blank, or, with `words: blanks`, what stands between
+blanks. Symbols alone count as words in the ratios, but not in the number and the mean length of
+words, as in datatrove's filters of the same name, which with the same words keep the same texts.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ REASONS = (
     "duplicate_7_grams", "duplicate_8_grams", "duplicate_9_grams", "duplicate_10_grams",
 )  # fmt: skip
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
+_WORDS = {"runs": re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+"), "blanks": re.compile(r"\S+")}
+_SPOKEN = re.compile(r"\w")
 _LETTER = re.compile(r"[^\W\d_]")
 _PARAGRAPHS, _LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
 
@@ -69,7 +71,7 @@ def _broken_rule(method: Gopher, text: str) -> str:
     """The first rule that a text breaks, or `kept`."""
     if _endless(method, text):
         return "too_many_words"
-    words = _WORD.findall(text)
+    words = _WORDS[method.words].findall(text)
     rules = (_words(method, words), _symbols(method, text, words), _repetition(method, text, words))
     return next((reason for rule in rules for reason in rule), KEPT)
 
@@ -79,44 +81,41 @@ def _endless(method: Gopher, text: str) -> bool:
     # A word has at least one character, and so has what parts it from the next one.
     if len(text) < 2 * method.max_words:
         return False
-    words = (word[0] for word in _WORD.finditer(text))
-    spoken = (True for word in words if word[0].isalnum() or word[0] == "_")
+    words = (word[0] for word in _WORDS[method.words].finditer(text))
+    spoken = (True for word in words if word[0].isalnum() or _SPOKEN.search(word))
     return next(islice(spoken, method.max_words, None), False)
 
 
 def _words(method: Gopher, words: list[str]) -> Iterator[str]:
-    spoken = [word for word in words if word[0].isalnum() or word[0] == "_"]
+    spoken = [word for word in words if word[0].isalnum() or _SPOKEN.search(word)]
     if len(spoken) < method.min_words:
         yield "too_few_words"
     if len(spoken) > method.max_words:
         yield "too_many_words"
     length = sum(map(len, spoken))
-    if spoken and length < method.min_mean_word * len(spoken):
+    if spoken and length / len(spoken) < method.min_mean_word:
         yield "short_words"
-    if spoken and length > method.max_mean_word * len(spoken):
+    if spoken and length / len(spoken) > method.max_mean_word:
         yield "long_words"
 
 
 def _symbols(method: Gopher, text: str, words: list[str]) -> Iterator[str]:
-    most = method.max_symbol_ratio * len(words)
-    if text.count("#") > most:
+    if _share(text.count("#"), words) > method.max_symbol_ratio:
         yield "hashes"
-    if text.count("...") + text.count("…") > most:
+    if _share(text.count("...") + text.count("…"), words) > method.max_symbol_ratio:
         yield "ellipses"
     lines = text.splitlines()
-    if sum(line.lstrip().startswith(("•", "-")) for line in lines) > (
-        method.max_bullet_lines * len(lines)
-    ):
+    bullets = sum(line.lstrip().startswith(("•", "-")) for line in lines)
+    if _share(bullets, lines) > method.max_bullet_lines:
         yield "bullets"
-    if sum(line.rstrip().endswith(("...", "…")) for line in lines) > (
-        method.max_ellipsis_lines * len(lines)
-    ):
+    open_ends = sum(line.rstrip().endswith(("...", "…")) for line in lines)
+    if _share(open_ends, lines) > method.max_ellipsis_lines:
         yield "lines_with_ellipsis"
-    plain = sum(map(str.isalpha, words))
-    enough = method.min_alpha_words * len(words)
     # Most words are letters only; the others are looked at where those are not enough.
-    if plain < enough and sum(1 for word in words if _LETTER.search(word)) < enough:
-        yield "few_letters"
+    if words and _share(sum(map(str.isalpha, words)), words) < method.min_alpha_words:
+        lettered = sum(1 for word in words if _LETTER.search(word))
+        if _share(lettered, words) < method.min_alpha_words:
+            yield "few_letters"
     if len(STOP_WORDS.intersection(words)) < method.min_stop_words:
         yield "few_stop_words"
 
@@ -125,22 +124,27 @@ def _repetition(method: Gopher, text: str, words: list[str]) -> Iterator[str]:
     found, characters = _repeated(_PARAGRAPHS.split(text.strip()))
     if found > method.max_duplicate_paragraphs:
         yield "duplicate_paragraphs"
-    if characters > method.max_duplicate_paragraph_characters * len(text):
+    if _share(characters, text) > method.max_duplicate_paragraph_characters:
         yield "duplicate_paragraph_characters"
     found, characters = _repeated(_LINES.split(text))
     if found > method.max_duplicate_lines:
         yield "duplicate_lines"
-    if characters > method.max_duplicate_line_characters * len(text):
+    if _share(characters, text) > method.max_duplicate_line_characters:
         yield "duplicate_line_characters"
     for size, most in enumerate(method.top_ngrams, start=2):
-        if _top(words, size) > most * len(text):
+        if _share(_top(words, size), text) > most:
             yield f"top_{size}_gram"
     for size, most in enumerate(method.duplicate_ngrams, start=5):
         runs = list(zip(*(words[at:] for at in range(size)), strict=False))
         if len(set(runs)) == len(runs):
             return  # where no run is repeated no longer one is
-        if _covered(runs, size) > most * len(text):
+        if _share(_covered(runs, size), text) > most:
             yield f"duplicate_{size}_grams"
+
+
+def _share(count: int, whole: Sequence[str]) -> float:
+    """The count as a share; a quotient, so that what is at a limit of 30% is not above it."""
+    return count / len(whole) if whole else 0.0
 
 
 def _repeated(parts: Sequence[str]) -> tuple[float, int]:
@@ -149,7 +153,7 @@ def _repeated(parts: Sequence[str]) -> tuple[float, int]:
         return 0.0, 0
     counts = Counter(parts)
     characters = sum(len(part) * (times - 1) for part, times in counts.items())
-    return 1 - len(counts) / len(parts), characters
+    return (len(parts) - len(counts)) / len(parts), characters
 
 
 def _top(words: list[str], size: int) -> int:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 
 from graftwork.spec.scored import GotD
-from graftwork_train.data.scoring.embedding import Embed, Hashed, Pooled, Vectors, embeddings, unit
+from graftwork_train.data.scoring.embedding import Hashed, Pooled, Vectors, embeddings, unit
 from graftwork_train.data.scoring.transport import calibrated, duals, extended, squared_distances
 from graftwork_train.data.stream import Stream
 from graftwork_train.selection.base import KEPT, Context, Verdicts, best_share, select
@@ -38,12 +38,12 @@ _BLOCK = 4096
 def got_d(method: GotD, documents: Stream, context: Context) -> Verdicts:
     """Keep the share with the most negative gradients; the score is the negative gradient."""
     torch.set_num_threads(context.cores)
-    embed: Embed = Hashed(method.dimensions, word_ngrams=1)
+    embed: Hashed | Pooled = Hashed(method.dimensions, word_ngrams=1)
     if method.model is not None:
         device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
         embed = Pooled.load(context.folder("model"), device)
-    candidates = embeddings(documents, embed)
-    target = embeddings(context.opened("target"), embed)
+    candidates, spent = embeddings(documents, embed)
+    target, more = embeddings(context.opened("target"), embed)
     mean = candidates.mean(axis=0)
     gradient = context.once(
         "gradient",
@@ -58,6 +58,7 @@ def got_d(method: GotD, documents: Stream, context: Context) -> Verdicts:
         "target_documents": float(len(target)),
         "gradient_kept": float(gradient[codes == 0].mean()),
         "gradient_dropped": float(gradient[codes == 1].mean()) if codes.any() else 0.0,
+        **{name: cost + more[name] for name, cost in spent.items()},
     }
     return Verdicts(scores, codes, (KEPT, "outside_the_share"), metrics)
 

@@ -68,17 +68,18 @@ def _broken_rule(method: Heuristics, text: str) -> str:
     if not words:
         return KEPT
     characters = sum(map(len, words))
-    if characters < method.min_mean_word * count:
+    # Quotients, so that what is at a limit of 30% is not above it.
+    if characters / count < method.min_mean_word:
         return "short_words"
-    if characters > method.max_mean_word * count:
+    if characters / count > method.max_mean_word:
         return "long_words"
-    if _symbols(text) > method.max_symbol_ratio * characters:
+    if _symbols(text) / characters > method.max_symbol_ratio:
         return "symbols"
-    if _words_with_letters(words, method.min_alpha_words * count) < method.min_alpha_words * count:
+    if _share_with_letters(words, method.min_alpha_words) < method.min_alpha_words:
         return "few_letters"
     if _duplicate_lines(text) > method.max_duplicate_lines:
         return "duplicate_lines"
-    if _top_bigram(words) > method.max_top_bigram * characters:
+    if _top_bigram(words) / characters > method.max_top_bigram:
         return "repeated_bigram"
     return KEPT
 
@@ -90,15 +91,15 @@ def _symbols(text: str) -> int:
     return len(_OTHER_SYMBOL.findall(text))
 
 
-def _words_with_letters(words: list[str], enough: float) -> int:
+def _share_with_letters(words: list[str], enough: float) -> float:
     # Most words are letters only, and most texts have enough of those to need no second look.
-    plain = sum(map(str.isalpha, words))
-    return plain if plain >= enough else sum(1 for word in words if _LETTER.search(word))
+    plain = sum(map(str.isalpha, words)) / len(words)
+    return plain if plain >= enough else sum(1 for w in words if _LETTER.search(w)) / len(words)
 
 
 def _duplicate_lines(text: str) -> float:
     lines = [line for line in map(str.strip, text.splitlines()) if line]
-    return 1 - len(set(lines)) / len(lines) if lines else 0.0
+    return (len(lines) - len(set(lines))) / len(lines) if lines else 0.0
 
 
 def _top_bigram(words: list[str]) -> int:

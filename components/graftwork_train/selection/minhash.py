@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from graftwork.spec.dedup import MinHash
 from graftwork_train.data.documents import Batch
-from graftwork_train.data.scoring.hashing import Hashes, mix, shingle_hashes, word_hashes
+from graftwork_train.data.scoring.hashing import Hashes, mix, shingle_hashes, stretches, word_hashes
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.selection.base import KEPT, Context, Verdicts, joined, select
 
@@ -61,12 +61,14 @@ class _Sign:
     def __call__(self, batch: Batch) -> Arrays:
         shingles, offsets = shingle_hashes(*word_hashes(batch.texts), self.ngram)
         signatures = np.full((len(batch.documents), self.size), 2**32 - 1, np.uint32)
-        some = np.flatnonzero(np.diff(offsets))
-        for place, (a, b) in enumerate(_permutations(self.size)):
-            # One permutation at a time: its values of the whole batch stay in the cache.
-            hashed = shingles * a + b
-            smallest = np.minimum.reduceat(hashed, offsets[some])
-            signatures[some, place] = (smallest >> np.uint64(32)).astype(np.uint32)
+        permutations = _permutations(self.size)
+        for some, here, starts in stretches(shingles, offsets):
+            hashed = np.empty_like(some)
+            for place, (a, b) in enumerate(permutations):
+                np.multiply(some, a, out=hashed)
+                hashed += b
+                smallest = np.minimum.reduceat(hashed, starts) >> np.uint64(32)
+                signatures[here, place] = np.minimum(signatures[here, place], smallest)
         return {"signatures": signatures}
 
 

@@ -30,6 +30,7 @@ from graftwork.spec.scored import Perplexity
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.sample import sample_texts
 from graftwork_train.data.scoring.losses import document_losses
+from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.scoring.runs import Runs
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.data.tokenizer import Encoder, load_encoder
@@ -47,8 +48,8 @@ _Bits = npt.NDArray[np.float64]
 @select.register
 def perplexity(method: Perplexity, documents: Stream, context: Context) -> Verdicts:
     """Keep a share by rank; the score is the bits per byte."""
-    bits = (
-        _of_runs(method, documents, context)
+    bits, spent = (
+        (_of_runs(method, documents, context), {})
         if method.model is None
         else _of_model(documents, context)
     )
@@ -59,6 +60,7 @@ def perplexity(method: Perplexity, documents: Stream, context: Context) -> Verdi
         codes[read[_part(bits[read], method)]] = 0
     kept = bits[codes == 0]
     metrics = {"bits_per_byte": float(bits[read].mean()) if len(read) else 0.0}
+    metrics |= spent
     if len(kept):
         metrics |= {"lowest_kept": float(kept.min()), "highest_kept": float(kept.max())}
     scores = np.nan_to_num(bits, nan=0.0).astype(np.float32)
@@ -134,18 +136,21 @@ def _halves(documents: Stream) -> tuple[list[str], list[str]]:
     return lower or upper, upper or lower
 
 
-def _of_model(documents: Stream, context: Context) -> _Bits:
+def _of_model(documents: Stream, context: Context) -> tuple[_Bits, dict[str, float]]:
+    """Bits per byte, and what it cost, as a metric."""
     torch.set_num_threads(context.cores)
     device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
     folder = context.folder("model")
     encoder, model = load_encoder(folder), load_model(folder).to(device)
-    parts = documents.map(_OfModel(encoder, model), "scoring", here=True)
-    return joined([arrays["bits"] for arrays in parts], np.float64)
+    parts = list(documents.map(_OfModel(encoder, model), "scoring", here=True))
+    positions = sum(int(arrays["positions"].sum()) for arrays in parts)
+    spent = {"scoring_flops": forward_flops(model, positions)}
+    return joined([arrays["bits"] for arrays in parts], np.float64), spent
 
 
 @dataclass(frozen=True, slots=True)
 class _OfModel:
-    """Bits per byte of a batch under a model: float64 (documents,)."""
+    """Bits per byte of a batch under a model, float64 (documents,), and the tokens it read."""
 
     encoder: Encoder
     # Not compared: which model it is, its artifact says.
@@ -153,6 +158,8 @@ class _OfModel:
 
     def __call__(self, batch: Batch) -> Arrays:
         texts = [text[:READ_CHARACTERS] for text in batch.texts]
-        losses = document_losses(self.model, self.encoder.each(texts), self.encoder.eos)
+        ids = self.encoder.each(texts)
+        losses = document_losses(self.model, ids, self.encoder.eos)
         sizes = np.array([len(text.encode()) for text in texts])
-        return {"bits": losses / (np.log(2) * sizes)}
+        read = np.where(np.isnan(losses), 0, [len(each) for each in ids])
+        return {"bits": losses / (np.log(2) * sizes), "positions": read.astype(np.int64)}

@@ -38,9 +38,10 @@ from graftwork.spec.selection import PreSelect
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.scoring.concordance import concordance
 from graftwork_train.data.scoring.examined import READ_CHARACTERS, Examined, examine
-from graftwork_train.data.scoring.ladder import EOS, climb, rungs
+from graftwork_train.data.scoring.ladder import EOS, climb, rungs, taught
 from graftwork_train.data.scoring.linear import Linear, Recipe, train
 from graftwork_train.data.scoring.losses import document_losses
+from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.nn import load_model
@@ -74,7 +75,8 @@ def _learned(method: PreSelect, documents: Stream, context: Context) -> Arrays:
     """The classifier, packed, and `told`: metrics and the table for the report, as JSON."""
     examined = examine(documents, method.sample, learn=not method.models)
     score = _of_models if method.models else _of_ladder
-    losses = context.once("losses", lambda: {"losses": score(method, examined, context)})["losses"]
+    scored = context.once("scores", lambda: score(method, examined, context))
+    losses = scored["losses"]
     strength = concordance(losses)
     gain = None if method.models else _gain(losses, examined)
     positive, negative = _extremes(strength, gain)
@@ -88,6 +90,7 @@ def _learned(method: PreSelect, documents: Stream, context: Context) -> Arrays:
         "in_order": float(np.nanmean(np.where(np.isnan(strength), np.nan, strength == 1))),
         "predictive_strength": float(np.nanmean(strength)),
         "classifier_accuracy": classifier.accuracy,
+        "scoring_flops": float(scored["flops"].sum()),
     }
     told = json.dumps([metrics, _table(method, losses, examined)]).encode()
     return {**classifier.packed(), "told": np.frombuffer(told, np.uint8)}
@@ -103,19 +106,23 @@ class _Score:
         return {"scores": self.classifier.probabilities(batch.texts)}
 
 
-def _of_models(method: PreSelect, examined: Examined, context: Context) -> _Losses:
-    columns = []
+def _of_models(method: PreSelect, examined: Examined, context: Context) -> Arrays:
+    """Losses, (documents, models), and the FLOPs of each model, (models,)."""
+    columns, flops = [], []
     device = "cuda" if context.gpu and torch.cuda.is_available() else "cpu"
     for number in range(len(method.models)):
         folder = context.model(number)
         encoder, model = load_encoder(folder), load_model(folder)
         ids = encoder.each([text[:READ_CHARACTERS] for text in examined.scored])
         columns.append(document_losses(model.to(device), ids, encoder.eos))
+        read = (len(each) for each, loss in zip(ids, columns[-1], strict=True) if loss == loss)
+        flops.append(forward_flops(model, sum(read)))
         context.progress(number + 1, len(method.models), "models")
-    return np.stack(columns, axis=1)
+    return {"losses": np.stack(columns, axis=1), "flops": np.array(flops)}
 
 
-def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> _Losses:
+def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> Arrays:
+    """As `_of_models`; the FLOPs are those of the training and of each rung."""
     if not examined.learned or not examined.scored:
         raise RunError(
             "there are too few documents to train the ladder on some and score others",
@@ -127,7 +134,14 @@ def _of_ladder(method: PreSelect, examined: Examined, context: Context) -> _Loss
     ladder = climb(
         learned, method.ladder, context.seed, lambda done: context.progress(done, total, "steps")
     )
-    return np.stack([document_losses(model, scored, EOS) for model in ladder], axis=1)
+    positions = sum(map(len, scored))
+    columns, flops = [], []
+    for model in ladder:
+        columns.append(document_losses(model, scored, EOS))
+        flops.append(forward_flops(model, positions))
+    # A position that is learned from goes forward and twice back.
+    flops.append(3 * forward_flops(model, taught(method.ladder)))
+    return {"losses": np.stack(columns, axis=1), "flops": np.array(flops)}
 
 
 def _bytes(text: str) -> npt.NDArray[np.int64]:

@@ -62,9 +62,14 @@ def perform_synthesize(body: Synthesize, job: Job) -> Outcome:
         metrics = broken_metrics(stream.tallies.values())
     asked = clerk.metrics() if clerk else {}
     if not writer.documents:
+        answered = dict(clerk.counts) if clerk else {}
+        if body.limit is not None and not (answered or desk.counts):
+            raise RunError(
+                f"no document fits into the limit of {body.limit:,} bytes",
+                "Raise 'limit', or cut the documents before.",
+            )
         raise RunError(
-            f"nothing was made of {read:,} documents: {dict(clerk.counts) if clerk else {}} "
-            f"{dict(desk.counts)}",
+            f"nothing was made of {read:,} documents: {answered} {dict(desk.counts)}",
             "Look at the writer and the method's parameters.",
         )
     left = {f"dropped/{reason}": float(count) for reason, count in sorted(desk.counts.items())}

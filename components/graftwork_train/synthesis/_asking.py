@@ -18,6 +18,8 @@ from graftwork_train.synthesis.writers.base import Scribe
 # Before so many have failed, no share of them is judged.
 SURE_AFTER = 20
 _EXAMPLES = 3
+# Of such answers no text is the writer's.
+_UNSAID = ("not_json", "no_answer")
 # Asks that wait or are under way, for each that may be under way.
 _WINDOW = 4
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
@@ -79,13 +81,15 @@ class Clerk:
             self._answers.flush()
 
     def metrics(self) -> dict[str, float]:
-        """`asked`, `requests`, `failed/<reason>`, `nonsense/<reason>`, and the tokens."""
+        """`asked`, `requests`, `failed/<reason>`, `nonsense/<reason>`, tokens, `writing_flops`."""
         found = {
             "asked": float(self.counts.total()),
             "requests": float(self.requests),
             "tokens_read": float(self.read),
             "tokens_written": float(self.written),
         }
+        if self._scribe.flops:
+            found["writing_flops"] = self._scribe.flops
         for reason, count in sorted(self.counts.items()):
             if reason != "ok":
                 family = "failed" if reason.startswith("failed_") else "nonsense"
@@ -95,14 +99,16 @@ class Clerk:
     def _answered(self, ask: Ask) -> Answer:
         key = self._answers.key(ask)
         known = self._answers.get(key)
-        if known is not None:
+        if known is not None and known.reason == "ok":
             return known
         answer = self._scribe.answer(ask, useful)
         with self._lock:
             self.requests += 1
             self.read += tokens(ask.system) + tokens(ask.prompt)
-            self.written += tokens(answer.text)
-        if not answer.reason.startswith("failed_"):
+            if not answer.reason.startswith("failed_") and answer.reason not in _UNSAID:
+                self.written += tokens(answer.text)
+        # What was of no use may be the fault of a server that is mended by the next attempt.
+        if answer.reason == "ok":
             self._answers.put(key, answer)
         return answer
 
@@ -128,8 +134,8 @@ class Clerk:
                 raise RunError(
                     f"{count:,} of {total:,} {what} ({count / total:.1%}; {name} is "
                     f"{limit:.1%}){listed}",
-                    f"Look at the writer, or raise '{name}'. What was answered is kept and not "
-                    f"asked again.",
+                    f"Look at the writer, or raise '{name}'. Good answers are kept and not asked "
+                    f"again.",
                 )
 
 

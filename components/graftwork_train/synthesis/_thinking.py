@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from graftwork.errors import RunError
 from graftwork.spec.latents import BEGIN, END, POSTERIOR, PRIOR, SIGNS
+from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.tokenizer import Encoder
 from graftwork_train.decoding import decode, log_probabilities
 from graftwork_train.nn.transformer import Decoder
@@ -65,9 +66,8 @@ class Thinker:
 
     @property
     def flops(self) -> float:
-        """Of the positions so far: a third of training's, which go forward and twice back."""
-        model = self._model
-        return self.passed * model.architecture.flops_per_token(model.vocab, model.context) / 3
+        """Of the positions so far."""
+        return forward_flops(self._model, self.passed)
 
     def fits(self, piece: Piece) -> bool:
         """Whether the context has room for the piece, the signs, and a latent of some tokens."""

@@ -26,7 +26,8 @@ import xxhash
 
 from graftwork.errors import RunError
 from graftwork.spec.arithmetic import OF_ONE_NUMBER, TEST_SHARE, Arithmetic
-from graftwork_train.synthesis._formats import Problem, carries, told, written
+from graftwork_train.data.problems import Problem, carries
+from graftwork_train.synthesis._formats import told, written
 from graftwork_train.synthesis.base import Desk, Document, Documents, synthesize
 
 # Draws in vain, in a row, before it is said that there are no more such problems.

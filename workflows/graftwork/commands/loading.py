@@ -7,12 +7,14 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from graftwork.plan import Note, Plan
+from graftwork.errors import RunError
+from graftwork.plan import Note, Plan, Status, status
 from graftwork.planned import Files, load_and_plan
 from graftwork.spec.workflow import Workflow
+from graftwork.store import Store
 from graftwork.store.files import explained
 
 
@@ -32,6 +34,28 @@ def warn(notes: Iterable[Note]) -> None:
         if note.level == "warning":
             place = f"{note.step}: " if note.step else ""
             sys.stderr.write(f"graftwork: warning: {place}{note.text}\n")
+
+
+def tell_costs(notes: Iterable[Note], states: Mapping[str, Status] | None = None) -> None:
+    """Tell, on standard error and before it starts, what is asked of others.
+
+    Args:
+        notes: Of the plan.
+        states: By step, whether it is done, if that is known; what is done costs nothing.
+    """
+    for note in notes:
+        if note.level == "cost" and (states or {}).get(note.step) != "done":
+            sys.stderr.write(f"graftwork: cost: {note.step}: {note.text}\n")
+
+
+def states_of(planned: Plan) -> dict[str, Status] | None:
+    """By step, whether it is done; None, with a note, where the storage cannot be read."""
+    try:
+        store = Store(planned.steps[0].step.storage)
+        return dict(status(planned, store.is_current))
+    except RunError as error:
+        sys.stderr.write(f"graftwork: note: what is done is not known: {error.what}\n")
+        return None
 
 
 def write_output(text: str, path: str | None) -> None:

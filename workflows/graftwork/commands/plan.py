@@ -8,13 +8,10 @@ import sys
 
 from rich.console import Console
 
-from graftwork.commands.loading import load_plan
-from graftwork.errors import RunError
-from graftwork.plan import Plan, Status, status
+from graftwork.commands.loading import load_plan, states_of
 from graftwork.plan.as_json import plan_as_json
 from graftwork.plan.mermaid import plan_as_mermaid
 from graftwork.plan.render import plan_as_table
-from graftwork.store import Store
 
 # A table in a file or a pipe is not cut to the width of a terminal that is not there.
 WIDE = 200
@@ -33,13 +30,3 @@ def run(arguments: argparse.Namespace) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
         console.print(plan_as_table(planned, states))
     return 0
-
-
-def states_of(planned: Plan) -> dict[str, Status] | None:
-    """By step, whether it is done; None, with a note, where the storage cannot be read."""
-    try:
-        store = Store(planned.steps[0].step.storage)
-        return dict(status(planned, store.is_current))
-    except RunError as error:
-        sys.stderr.write(f"graftwork: note: what is done is not known: {error.what}\n")
-        return None

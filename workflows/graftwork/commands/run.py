@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graftwork.commands.loading import load_plan, warn
+from graftwork.commands.loading import load_plan, states_of, tell_costs, warn
 from graftwork.local.room import memory_of_machine, too_large
 from graftwork.local.run import Options, Outcome, run_workflow
 from graftwork.local.summary import as_json, failure, table
@@ -23,6 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the workflow; progress goes to standard error, the result to standard output."""
     workflow, planned = load_plan(arguments, files="needed")
     warn([*planned.notes, *too_large(planned, memory_of_machine())])
+    if any(note.level == "cost" for note in planned.notes):
+        tell_costs(planned.notes, states_of(planned))
     options = Options(command=repeat(arguments), spec_text=spec_text(arguments.spec))
     outcome = run_workflow(planned, workflow.metadata, options)
     _print(outcome, arguments.json)

@@ -9,7 +9,7 @@ import sys
 
 from graftwork.cluster.pipelines import Pipelines
 from graftwork.commands.following import exit_code, follow, table
-from graftwork.commands.loading import load_plan, warn
+from graftwork.commands.loading import load_plan, tell_costs, warn
 from graftwork.compile import compile_noted
 
 
@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     workflow, planned = load_plan(arguments)
     compiled = compile_noted(planned)
     warn([*planned.notes, *compiled.notes])
+    tell_costs(planned.notes)
     ir = compiled.text
     pipelines = Pipelines(arguments.endpoint, arguments.namespace, arguments.token)
     name = workflow.metadata.name

@@ -6,6 +6,7 @@ A token is taken as four bytes of text, as English is with common tokenizers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graftwork.spec.data import StdlibCorpus
@@ -71,12 +72,17 @@ def source_bytes(workflow: Workflow, body: Synthesize) -> int | None:
     """Text that the stage works on at most, in bytes; None where nothing bounds it."""
     if not body.method.reads:
         return 0
-    sizes = [_bytes(workflow, name) for name in body.from_]
-    known = [size for size in sizes if size is not None]
-    total = sum(known) if len(known) == len(sizes) else None
+    total = text_bytes(workflow, body.from_)
     if body.limit is None:
         return total
     return body.limit if total is None else min(total, body.limit)
+
+
+def text_bytes(workflow: Workflow, names: Iterable[str]) -> int | None:
+    """Text of corpora and stages of documents at most, in bytes; None where nothing bounds it."""
+    sizes = [_bytes(workflow, name) for name in names]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _bytes(workflow: Workflow, name: str) -> int | None:
@@ -90,9 +96,7 @@ def _bytes(workflow: Workflow, name: str) -> int | None:
     if isinstance(stage, Synthesize):
         # What it writes has no bound that is known.
         return None
-    sizes = [_bytes(workflow, source) for source in getattr(stage, "from_", ())]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    return text_bytes(workflow, getattr(stage, "from_", ()))
 
 
 def described(workflow: Workflow, body: Synthesize) -> str | None:
@@ -110,6 +114,11 @@ def described(workflow: Workflow, body: Synthesize) -> str | None:
         f"{format_number(found.read)} tokens and writes {format_number(found.written)} "
         f"({format_number(found.most)} at most)"
     )
+    if body.method.reads:
+        text += (
+            f", where documents have {body.method.chunk:,} tokens or more; each shorter one is a "
+            f"request with {PROMPT_TOKENS} tokens of its prompt"
+        )
     if found.money is not None and found.worst is not None:
         text += (
             f", for about {found.money:,.2f} {found.currency} "

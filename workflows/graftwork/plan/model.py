@@ -38,10 +38,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark on a step: something to know (`note`) or to look into (`warning`)."""
+    """A remark on a step: to know (`note`), to look into (`warning`), or what it costs (`cost`)."""
 
     step: str
-    level: Literal["note", "warning"]
+    level: Literal["note", "warning", "cost"]
     text: str
 
 

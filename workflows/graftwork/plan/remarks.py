@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graftwork.plan import savings
+from graftwork.plan import passes, savings
 from graftwork.plan.bill import described
 from graftwork.plan.memory import room
 from graftwork.plan.model import Note, PlannedStep
@@ -21,6 +21,7 @@ from graftwork.spec.growth import Gbnn, GStack
 from graftwork.spec.stages import Continue, Grow, Training
 from graftwork.spec.synthesis import Synthesize
 from graftwork.spec.workflow import Workflow
+from graftwork.spec.writers import Endpoint
 from graftwork.units import format_bytes, format_number
 
 
@@ -34,6 +35,7 @@ def remarks(workflow: Workflow, steps: Sequence[PlannedStep]) -> list[Note]:
             notes.extend(_timing(workflow, planned, first))
             notes.extend(_saving(workflow, planned))
             notes.extend(_writing(workflow, planned))
+            notes.extend(_passing(workflow, planned))
             notes.extend(_iterating(workflow, planned))
             notes.extend(_headless(workflow, planned))
     return notes
@@ -61,6 +63,14 @@ def _writing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
     """What a synthesis asks of its writer, and its price."""
     body = planned.step.spec.body
     text = described(workflow, body) if isinstance(body, Synthesize) else None
+    if text is not None and isinstance(body, Synthesize):
+        paid = isinstance(body.writer, Endpoint)
+        yield Note(planned.step.name, "cost" if paid else "note", text)
+
+
+def _passing(workflow: Workflow, planned: PlannedStep) -> Iterator[Note]:
+    """What models cost that only read or write."""
+    text = passes.described(workflow, planned.step.spec.body)
     if text is not None:
         yield Note(planned.step.name, "note", text)
 

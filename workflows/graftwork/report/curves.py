@@ -19,8 +19,15 @@ _SMALL = {
 }
 
 
-def curves(seeds: Sequence[tuple[int, Rows]]) -> tuple[Html | None, list[Html]]:
-    """The loss chart of all seeds and the small charts of the first that has a curve."""
+def curves(
+    seeds: Sequence[tuple[int, Rows]], loss_of: str = "token"
+) -> tuple[Html | None, list[Html]]:
+    """The loss chart of all seeds and the small charts of the first that has a curve.
+
+    Args:
+        seeds: Points by seed.
+        loss_of: What the loss is the mean over.
+    """
     seeds = [(seed, rows) for seed, rows in seeds if rows][:_MAX_SEEDS]
     if not seeds:
         return None, []
@@ -35,7 +42,7 @@ def curves(seeds: Sequence[tuple[int, Rows]]) -> tuple[Html | None, list[Html]]:
             if alone
             else Line(f"seed {seed}, held-out", held_out, index, marked=True, keyed=index == 0),
         ]
-    loss = line_chart("Loss", x, "loss, nats per token", lines)
+    loss = line_chart("Loss", x, f"loss, nats per {loss_of}", lines)
     first = seeds[0][1]
     small = [
         line_chart(title, x, "", [Line(title, _points(first, x, key))], SMALL, zero=True)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from graftwork.artifact import Record
 from graftwork.report import figures
 from graftwork.report.markup import Html, join, tag
+from graftwork.spec.continuing import losses_of
 
 Fact = tuple[str, Html | str | None]
 
 _METRICS: dict[str, tuple[str, Callable[[float], Html]]] = {
     "parameters": ("Parameters", figures.count),
-    "loss": ("Held-out loss", lambda value: figures.number(value, "nats/token")),
-    "train_loss": ("Training loss", lambda value: figures.number(value, "nats/token")),
+    "loss": ("Held-out loss", figures.number),
+    "train_loss": ("Training loss", figures.number),
     "perplexity": ("Perplexity", figures.number),
     "tokens_per_second": ("Throughput", lambda value: figures.count(value, "tokens/s")),
 }
@@ -22,7 +23,13 @@ _METRICS: dict[str, tuple[str, Callable[[float], Html]]] = {
 def made(record: Record) -> list[Fact]:
     """What came out."""
     metrics = record.metrics
-    return [(name, show(metrics[key])) for key, (name, show) in _METRICS.items() if key in metrics]
+    trained, held_out = losses_of(record.config)
+    units = {"loss": f"nats/{held_out}", "train_loss": f"nats/{trained}"}
+    return [
+        (name, figures.number(metrics[key], units[key]) if key in units else show(metrics[key]))
+        for key, (name, show) in _METRICS.items()
+        if key in metrics
+    ]
 
 
 def cost(record: Record) -> list[Fact]:

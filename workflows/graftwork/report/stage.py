@@ -18,6 +18,7 @@ from graftwork.report.model import STATES, Group, Result, State
 from graftwork.report.output import notes, output, samples
 from graftwork.report.tables import cell, number_cell, row, table
 from graftwork.spec.base import Method
+from graftwork.spec.continuing import losses_of
 from graftwork.spec.stages import KINDS
 
 _MAX_FILES = 500
@@ -103,7 +104,8 @@ def section(view: View, *, level: int = 3) -> Html:
     summary = result.files.summary
     if view.told:
         summary = summary.model_copy(update={"notes": [], "chart": None})
-    chart, small = curves([(entry.seed, entry.result.files.curve) for entry in view.entries])
+    points = [(entry.seed, entry.result.files.curve) for entry in view.entries]
+    chart, small = curves(points, losses_of(view.config)[0])
     right = chart or output(summary)
     figures_of_it = _facts(view, result.record)
     return tag(

@@ -10,6 +10,7 @@ from graftwork.report.markup import Html, anchor, join, link, tag
 from graftwork.report.model import Group, Result, Run
 from graftwork.report.output import plot
 from graftwork.report.tables import Row, number_cell, row, table
+from graftwork.spec.continuing import losses_of
 from graftwork.spec.stages import Compare
 from graftwork.step import Step
 
@@ -65,7 +66,7 @@ def _verdict(run: Run, group: Group, step: Step, body: Compare) -> Html:
         missing,
         tag(
             "div",
-            arms_chart(body.metric, _metric_words(body), [c.arm for c in contenders]),
+            arms_chart(body.metric, _metric_words(body, contenders), [c.arm for c in contenders]),
             _table(contenders, body),
             class_="pair",
         ),
@@ -85,8 +86,11 @@ def _chips(contenders: list[_Contender], result: Result) -> list[Html]:
     ]
 
 
-def _metric_words(body: Compare) -> str:
-    unit = " in nats per token" if body.metric.split("/")[0] == "loss" else ""
+def _metric_words(body: Compare, contenders: list[_Contender]) -> str:
+    results = [result for contender in contenders for _, result in contender.results]
+    of = {losses_of(result.record.config)[1] for result in results if result.record} or {"token"}
+    per = f" in nats per {of.pop()}" if len(of) == 1 else " in nats"
+    unit = per if body.metric.split("/")[0] == "loss" else ""
     return f"{body.metric}{unit}, {body.goal} is better"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork.errors import Problem
-from graftwork.spec.asking import classifier_problems, objective_problems
 from graftwork.spec.base import Path, references
 from graftwork.spec.continued import method_problems
 from graftwork.spec.data import TokenizerFrom
@@ -26,9 +25,10 @@ from graftwork.spec.growth import Gbnn, GLearn
 from graftwork.spec.model import Architecture
 from graftwork.spec.names import locate
 from graftwork.spec.nodes import Node
+from graftwork.spec.objective_problems import classifier_problems, objective_problems
 from graftwork.spec.pretrained import Pretrained
 from graftwork.spec.prompting import prompt_problems
-from graftwork.spec.questioned import question_problems
+from graftwork.spec.question_problems import question_problems
 from graftwork.spec.sparsity import SlTrain
 from graftwork.spec.stages import (
     Compare,

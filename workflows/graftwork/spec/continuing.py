@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -28,6 +29,8 @@ class Continuer(Method):
         objectives: Names of the objectives that it goes on with.
         pairs: Whether it trains on pairs of answers.
         asks: Whether it asks something else of the model than any objective.
+        loss_of: What the loss of its training is the mean over.
+        held_out_of: What its held-out loss is the mean over.
     """
 
     contract: ClassVar[Contract | None] = "none"
@@ -38,6 +41,8 @@ class Continuer(Method):
     objectives: ClassVar[tuple[str, ...]] = ("causal",)
     pairs: ClassVar[bool] = False
     asks: ClassVar[bool] = False
+    loss_of: ClassVar[str] = "token"
+    held_out_of: ClassVar[str] = "token"
 
     def cost(self, per_token: float, steps: int, tokens_per_step: int) -> Cost:
         """What a training costs.
@@ -187,6 +192,7 @@ class Slca(Continuer):
     replays: ClassVar[bool] = True
     arranges: ClassVar[bool] = True
     alone: ClassVar[bool] = True
+    loss_of: ClassVar[str] = "sequence"
     name: Literal["slca"]
     past: Annotated[tuple[TokensRef, ...], AS_TUPLE] = ()
     """Tokens of the earlier tasks, whose held-out parts are classified in the end; nothing else of
@@ -224,6 +230,8 @@ class Classify(Continuer):
     replays: ClassVar[bool] = True
     alone: ClassVar[bool] = True
     asks: ClassVar[bool] = True
+    loss_of: ClassVar[str] = "sequence"
+    held_out_of: ClassVar[str] = "sequence"
     name: Literal["classify"]
     frozen: bool = False
     """Train the classifier alone and leave the model as it is."""
@@ -264,6 +272,7 @@ class Dpo(Continuer):
     )
     replays: ClassVar[bool] = True
     pairs: ClassVar[bool] = True
+    loss_of: ClassVar[str] = "pair"
     name: Literal["dpo"]
     beta: float = Field(default=0.1, gt=0)
     """How near the model stays to the one it begins with: the larger, the nearer."""
@@ -302,6 +311,7 @@ class PromptTuning(Continuer):
     arranges: ClassVar[bool] = True
     alone: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("causal", "mlm")
+    loss_of: ClassVar[str] = "document"
     name: Literal["prompt_tuning"]
     prompt: Prompt
     """The template and the labels' words: `{words: {positive: good, negative: bad}}`."""
@@ -364,3 +374,18 @@ Continuing = Annotated[
     | UdaCpt,
     Field(discriminator="name"),
 ]
+
+
+def losses_of(config: Mapping[str, Any]) -> tuple[str, str]:
+    """What the training's and the held-out loss of a stage are means over, such as `token`.
+
+    Args:
+        config: The stage's body as plain data.
+    """
+    method = config.get("method") or {}
+    known = {get_args(word.model_fields["name"].annotation)[0]: word for word in _WORDS}
+    word = known.get(method.get("name", ""), Continuer)
+    return word.loss_of, word.held_out_of
+
+
+_WORDS: tuple[type[Continuer], ...] = get_args(get_args(Continuing)[0])

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from graftwork.spec.base import AS_TUPLE, CorpusOrDocuments, Method, Paper
+from graftwork.spec.base import AS_TUPLE, LATER, CorpusOrDocuments, Method, Paper
 from graftwork.spec.body import Sources, one_or_more
 from graftwork.units import Share
 
@@ -31,7 +31,12 @@ class Gopher(Method):
         "2112.11446",
         "A1.1",
     )
+    revision: ClassVar[int] = 2
     name: Literal["gopher"]
+    words: Annotated[Literal["runs", "blanks"], LATER] = "runs"
+    """What a word is: `runs` of letters and digits, and of signs, much as tokenizers of words have
+    it; or what stands between `blanks`, signs and all. The paper leaves it open, and it matters:
+    signs alone are words without a letter, of which text with much punctuation has many."""
     min_words: int = Field(default=50, ge=0)
     """Drop documents of fewer words; symbols alone are no words here."""
     max_words: int = Field(default=100_000, ge=1)

@@ -74,8 +74,6 @@ class MaskedLm(Asked):
     replaced: Share = 0.1
     """Share of those that are replaced by any other token, with equal chances. What is left of
     them stays as it is."""
-    choose: Literal["random"] = "random"
-    """Which tokens are asked for: any, with equal chances."""
 
     @model_validator(mode="after")
     def _shares(self) -> Self:

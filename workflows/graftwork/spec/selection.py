@@ -21,6 +21,7 @@ class Heuristics(Method):
         "2112.11446",
         "A1.1",
     )
+    revision: ClassVar[int] = 2
     name: Literal["heuristics"]
     min_words: int = Field(default=20, ge=0)
     """Drop documents of fewer words."""

@@ -8,21 +8,25 @@ who adds without carrying, or takes the smaller digit from the larger, or is off
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from graftwork.spec.arithmetic import Operation
 from graftwork.spec.data import ArithmeticCorpus
 from graftwork.spec.resources import Storage
 from graftwork_train.data.corpora.base import Part, parts, read
 from graftwork_train.data.documents import Document, Item
+from graftwork_train.data.problems import SIGNS, Problem, steps
+from graftwork_train.data.scoring.hashing import mix
 
-_ASKED = {
-    "+": ("What is {a} plus {b}?", "Add {b} to {a}.", "How much are {a} and {b} together?"),
-    "-": ("What is {a} minus {b}?", "Take {b} from {a}.", "How much more is {a} than {b}?"),
+_ASKED: dict[Operation, tuple[str, ...]] = {
+    "add": ("What is {a} plus {b}?", "Add {b} to {a}.", "How much are {a} and {b} together?"),
+    "subtract": ("What is {a} minus {b}?", "Take {b} from {a}.", "How much more is {a} than {b}?"),
 }
-_DOMAINS = {"+": "sums", "-": "differences"}
+_DOMAINS: dict[Operation, str] = {"add": "sums", "subtract": "differences"}
+_KINDS: tuple[Operation, ...] = ("add", "subtract")
 # About as long is a document.
 _BYTES = 16
 
@@ -41,34 +45,34 @@ def read_arithmetic(corpus: ArithmeticCorpus, part: Part, storage: Storage) -> I
     for number in numbers.tolist():
         rest, b = divmod(number, base)
         kind, a = divmod(rest, base)
-        sign = "+-"[kind]
-        asked = _ASKED[sign][number % len(_ASKED[sign])].format(a=a, b=b)
-        found = {"question": asked, "wrong": sentence(a, b, sign, mistake(a, b, sign))}
-        text = sentence(a, b, sign, a + b if sign == "+" else a - b)
-        yield Document(f"{part.name}/{number}", text, _DOMAINS[sign], found)
+        problem = Problem(_KINDS[kind], a, b)
+        wordings = _ASKED[problem.operation]
+        asked = wordings[number % len(wordings)].format(a=a, b=b)
+        found = {"question": asked, "wrong": sentence(problem, str(mistake(problem)))}
+        text = sentence(problem, problem.result)
+        yield Document(f"{part.name}/{number}", text, _DOMAINS[problem.operation], found)
 
 
 def order(total: int) -> npt.NDArray[np.int64]:
     """The numbers below `total`, in the order of a hash (splitmix64)."""
-    with np.errstate(over="ignore"):
-        mixed = np.arange(1, total + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")
+    mixed = mix(np.arange(1, total + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return np.argsort(mixed, kind="stable")
 
 
-def sentence(a: int, b: int, sign: str, result: int) -> str:
-    """A problem with its result."""
-    return f"{a} {sign} {b} = {result}."
+def sentence(problem: Problem, result: str) -> str:
+    """A problem with a result, right or wrong."""
+    return f"{problem.first} {SIGNS[problem.operation]} {problem.second} = {result}."
 
 
-def mistake(a: int, b: int, sign: str) -> int:
+def mistake(problem: Problem) -> int:
     """A wrong result."""
-    digits = max(len(str(a)), len(str(b)))
-    pairs = zip(f"{a:0{digits}}", f"{b:0{digits}}", strict=True)
-    made = 0
-    for one, other in pairs:
-        digit = (int(one) + int(other)) % 10 if sign == "+" else abs(int(one) - int(other))
-        made = 10 * made + digit
-    right = a + b if sign == "+" else a - b
+    adds = problem.operation == "add"
+    digits = ((step.first, step.second) for step in steps(problem.first, problem.second))
+    made = _joined(one + other if adds else abs(one - other) for one, other in digits)
+    right = int(problem.result)
     return made if made != right else right + 1
+
+
+def _joined(columns: Iterable[int]) -> int:
+    """The number whose digits, from the last, are those of the columns without what they carry."""
+    return sum(column % 10 * 10**at for at, column in enumerate(columns))

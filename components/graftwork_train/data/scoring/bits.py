@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from graftwork_train.data.scoring.hashing import Hashes, shingle_hashes, word_hashes
+from graftwork_train.data.scoring.hashing import Hashes, shingle_hashes, stretches, word_hashes
 
 Places = npt.NDArray[np.int64]
 
@@ -33,13 +33,11 @@ def simhashes(texts: Sequence[str], ngram: int) -> Hashes:
         uint64 (texts,); 0 for a text without words.
     """
     features, offsets = shingle_hashes(*word_hashes(texts), ngram)
-    bits = np.zeros((len(texts), BITS), dtype=bool)
-    some = np.flatnonzero(np.diff(offsets))
-    if len(some):
-        each = np.unpackbits(features.astype("<u8").view(np.uint8)).reshape(-1, BITS)
-        counts = np.add.reduceat(each, offsets[some], axis=0, dtype=np.int32)
-        bits[some] = 2 * counts > np.diff(offsets)[some, None]
-    return _packed(bits)
+    counts = np.zeros((len(texts), BITS), np.int64)
+    for some, here, starts in stretches(features, offsets):
+        each = np.unpackbits(some.astype("<u8").view(np.uint8)).reshape(-1, BITS)
+        counts[here] += np.add.reduceat(each, starts, axis=0, dtype=np.int32)
+    return _packed(2 * counts > np.diff(offsets)[:, None])
 
 
 def dhash(image: npt.NDArray[np.float64]) -> int:

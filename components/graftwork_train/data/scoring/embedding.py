@@ -12,12 +12,12 @@ import torch
 
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.scoring.hashing import mix, ngram_hashes, word_hashes
+from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.stream import Arrays, Stream
 from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.nn import Decoder, load_model
 
 Vectors = npt.NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Vectors]
 
 # Of a document, a model reads this many tokens.
 READ_TOKENS = 512
@@ -73,38 +73,50 @@ class Pooled:
         encoder = load_encoder(folder)
         return cls(load_model(folder).to(device).eval(), encoder.each)
 
-    @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """float32 (texts, width), of length 1; zeros for a text without tokens."""
+        return self.read(texts)[0]
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """The same, and the positions that the model went over."""
         device = next(self.model.parameters()).device
         most = min(READ_TOKENS, self.model.context)
         found = np.zeros((len(texts), self.model.architecture.width), np.float32)
+        positions = 0
         for place, ids in enumerate(self.encode([text[:_CHARACTERS] for text in texts])):
             if len(ids) and int(ids.max()) < self.model.vocab:
                 row = torch.from_numpy(ids[:most].astype(np.int64))[None].to(device)
+                positions += row.shape[1]
                 found[place] = self.model(row).hidden_BTD[0].float().mean(dim=0).cpu().numpy()
-        return unit(found)
+        return unit(found), positions
 
 
 @dataclass(frozen=True, slots=True)
 class _OfBatch:
-    """Embeddings of a batch."""
+    """Embeddings of a batch, and the positions that a model went over for them."""
 
-    embed: Embed
+    embed: Hashed | Pooled
 
     def __call__(self, batch: Batch) -> Arrays:
-        return {"vectors": self.embed(batch.texts)}
+        if isinstance(self.embed, Hashed):
+            return {"vectors": self.embed(batch.texts)}
+        vectors, positions = self.embed.read(batch.texts)
+        return {"vectors": vectors, "positions": np.array([positions])}
 
 
-def embeddings(documents: Stream, embed: Embed) -> Vectors:
-    """Embeddings of all documents: float32 (documents, dimensions).
+def embeddings(documents: Stream, embed: Hashed | Pooled) -> tuple[Vectors, dict[str, float]]:
+    """Embeddings of all documents, float32 (documents, dimensions), and their cost as a metric.
 
     Hashed words are embedded by the pool's workers, a model's states in this process, which is
     the one that holds the model.
     """
-    here = not isinstance(embed, Hashed)
-    parts = documents.map(_OfBatch(embed), "embedding", here=here)
-    return np.concatenate([arrays["vectors"] for arrays in parts])
+    parts = list(documents.map(_OfBatch(embed), "embedding", here=not isinstance(embed, Hashed)))
+    vectors = np.concatenate([arrays["vectors"] for arrays in parts])
+    if isinstance(embed, Hashed):
+        return vectors, {}
+    positions = sum(int(arrays["positions"].sum()) for arrays in parts)
+    return vectors, {"scoring_flops": forward_flops(embed.model, positions)}
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Vectors:

@@ -22,6 +22,8 @@ _BLANK = np.zeros(256, dtype=bool)
 _BLANK[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = True
 # Longer texts are hashed piece by piece: the arrays in between take 40 bytes for each of theirs.
 LONG = 4_000_000
+# So many hashes are worked on at a time: they stay in a core's cache.
+STRETCH = 2**16
 _NOTHING = np.zeros(0, np.uint64)
 
 
@@ -43,26 +45,38 @@ def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Offsets]:
     if max(map(len, data), default=0) <= LONG:
         return _of_bytes(data)
     each = [
-        np.concatenate([_of_bytes([piece])[0] for piece in _pieces(one)]) if one else _NOTHING
-        for one in data
+        np.concatenate([_NOTHING, *(_of_piece(piece) for piece in _pieces(one))]) for one in data
     ]
     return np.concatenate(each), np.cumsum([0, *map(len, each)]).astype(np.int64)
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
-    """A text in pieces of about LONG bytes, cut at blanks."""
-    at = 0
-    while at < len(data):
-        stop = at + LONG
-        # A word that is longer than a piece stays whole, up to the next blank.
-        blanks = np.flatnonzero(_BLANK[np.frombuffer(data[at:stop], np.uint8)])
-        if stop < len(data) and len(blanks) and blanks[-1]:
-            stop = at + int(blanks[-1])
-        elif stop < len(data):
-            after = np.flatnonzero(_BLANK[np.frombuffer(data, np.uint8, offset=stop)])
-            stop = stop + int(after[0]) if len(after) else len(data)
-        yield data[at:stop]
-        at = stop
+    """A text in pieces, cut at blanks: each has LONG bytes at most, or is one word."""
+    begun = 0
+    for at in range(0, len(data), LONG):
+        blanks = np.flatnonzero(_BLANK[np.frombuffer(data[at : at + LONG], np.uint8)])
+        if len(blanks):
+            # Up to the first blank it is the word that the window before has begun.
+            first, last = at + int(blanks[0]), at + int(blanks[-1])
+            yield data[begun:first]
+            yield data[first:last]
+            begun = last
+    yield data[begun:]
+
+
+def _of_piece(piece: bytes) -> Hashes:
+    """Hashes of the words of a piece: uint64 (words,)."""
+    if len(piece) <= LONG:
+        return _of_bytes([piece])[0]
+    letters = np.frombuffer(piece, np.uint8)
+    letters = letters[int(_BLANK[letters[0]]) :]
+    total = np.zeros(1, np.uint64)
+    # The factors come round, so that a stretch of whole rounds begins with the first of them.
+    stretch = max(LONG // len(_FACTORS), 1) * len(_FACTORS)
+    for at in range(0, len(letters), stretch):
+        some = letters[at : at + stretch].astype(np.uint64)
+        total += ((some + np.uint64(1)) * np.resize(_FACTORS, len(some))).sum()
+    return mix(total + np.uint64(len(letters)))
 
 
 def _of_bytes(data: Sequence[bytes]) -> tuple[Hashes, Offsets]:
@@ -100,10 +114,13 @@ def ngram_hashes(words: Hashes, offsets: Offsets, size: int) -> tuple[Hashes, Of
     found = np.concatenate([[0], np.cumsum(runs)]).astype(np.int64)
     if not found[-1]:
         return np.zeros(0, np.uint64), found
-    starts = np.arange(found[-1]) - np.repeat(found[:-1] - offsets[:-1], runs)
-    total = np.zeros(len(starts), np.uint64)
+    # Over all words in a row, then without the runs that go across the end of a text.
+    total = np.zeros(len(words) - size + 1, np.uint64)
     for place in range(size):
-        total += words[starts + place] * _FACTORS[place]
+        total += words[place : place + len(total)] * _FACTORS[place]
+    if len(total) > found[-1]:
+        starts = np.arange(found[-1]) - np.repeat(found[:-1] - offsets[:-1], runs)
+        total = total[starts]
     return mix(total), found
 
 
@@ -119,3 +136,24 @@ def shingle_hashes(words: Hashes, offsets: Offsets, size: int) -> tuple[Hashes, 
     grown = offsets.copy()
     grown[1:] += np.cumsum(np.bincount(short, missing, len(offsets) - 1).astype(np.int64))
     return ngram_hashes(filled, grown, size)
+
+
+def stretches(hashes: Hashes, offsets: Offsets) -> Iterator[tuple[Hashes, Offsets, Offsets]]:
+    """Hashes of texts in stretches of at most STRETCH, whatever the length of the texts.
+
+    Args:
+        hashes: uint64 (hashes,).
+        offsets: int64 (texts + 1,).
+
+    Yields:
+        some: uint64 (stretch,).
+        here: int64 (of the texts that have some of them,); their numbers.
+        starts: int64 (of the same texts,); where theirs begin in the stretch.
+    """
+    for start in range(0, len(hashes), STRETCH):
+        some = hashes[start : start + STRETCH]
+        first = int(np.searchsorted(offsets, start, "right")) - 1
+        last = int(np.searchsorted(offsets, start + len(some)))
+        within = np.clip(offsets[first : last + 1], start, start + len(some)) - start
+        here = np.flatnonzero(np.diff(within))
+        yield some, here + first, within[here]

@@ -32,6 +32,11 @@ def rungs(count: int) -> list[int]:
     return [round(steps) for steps in np.geomspace(FIRST_STEPS, LAST_STEPS, count)]
 
 
+def taught(count: int) -> int:
+    """Positions that a run of so many rungs learns from."""
+    return rungs(count)[-1] * BATCH * CONTEXT
+
+
 def climb(
     documents: Sequence[Ids], count: int, seed: int, progress: Callable[[int], None]
 ) -> Iterator[Decoder]:

@@ -23,6 +23,10 @@ class Scribe(Protocol):
 
     concurrency: int
 
+    @property
+    def flops(self) -> float:
+        """Of the passes forward that a model of this machine made so far."""
+
     def answer(self, ask: Ask, useful: Useful) -> Answer:
         """An answer, or why there is none.
 

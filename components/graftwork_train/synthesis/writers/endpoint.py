@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 from graftwork.errors import RunError
@@ -28,23 +29,30 @@ _OF_THIS_TEXT = frozenset({400, 413, 422})
 _FOR_NOW = frozenset({408, 409, 425, 429})
 _LARGEST_ANSWER = 64_000_000
 _PIECE = 65_536
+# Of what a server sends in place of an answer, so much is kept to show.
+_EXCERPT = 500
 
 
 class _FailedError(Exception):
     """The request may succeed if it is made again.
 
     Attributes:
+        detail: What happened, for examples.
         wait: Seconds that the server asks for.
     """
 
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, detail: object = "", wait: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.detail = str(detail)
         self.wait = wait
 
 
 class EndpointScribe:
     """Writes by requests to a server."""
+
+    # Those of others, by whose prices it is paid.
+    flops = 0.0
 
     def __init__(self, word: Endpoint, key: str | None, seed: int) -> None:
         self.concurrency = word.concurrency
@@ -70,7 +78,7 @@ class EndpointScribe:
                 text = self._request(body)
                 last = Answer(text, useful(ask, text))
             except _FailedError as failure:
-                last, wait = Answer("", failure.reason), failure.wait
+                last, wait = Answer(failure.detail, failure.reason), failure.wait
             if last.reason in ("ok", "failed_refused") or attempt == self._word.retries:
                 break
             if self._stopped.wait(self._pause(attempt, wait)):
@@ -104,19 +112,19 @@ class EndpointScribe:
             with error:
                 raise self._refusal(error) from error
         except TimeoutError as error:
-            raise _FailedError("failed_stalled") from error
+            raise _FailedError("failed_stalled", error) from error
         except (OSError, http.client.HTTPException) as error:
             stalled = isinstance(getattr(error, "reason", None), TimeoutError)
-            raise _FailedError("failed_stalled" if stalled else "failed_connection") from error
+            reason = "failed_stalled" if stalled else "failed_connection"
+            raise _FailedError(reason, error) from error
         return _content(data)
 
     def _refusal(self, error: urllib.error.HTTPError) -> _FailedError:
         if error.code in _FOR_NOW or error.code >= 500:
-            return _FailedError(
-                f"failed_http_{error.code}", _seconds(error.headers.get("Retry-After"))
-            )
+            wait = _seconds(error.headers.get("Retry-After"))
+            return _FailedError(f"failed_http_{error.code}", _told(error), wait)
         if error.code in _OF_THIS_TEXT:
-            return _FailedError("failed_refused")
+            return _FailedError("failed_refused", _told(error))
         named = self._word.api_key_env
         remedy = {
             401: f"Set {named} to a key that holds." if named else "Name its key: 'api_key_env'.",
@@ -148,36 +156,58 @@ def hire_endpoint(word: Endpoint, office: Office) -> Scribe:
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The whole body; a server that sends a byte now and then has stalled too."""
+    """The whole body; a server that sends a byte now and then has stalled too.
+
+    Raises:
+        http.client.IncompleteRead: the connection ended before the body did.
+    """
     parts: list[bytes] = []
     size = 0
     while part := response.read1(_PIECE):
         parts.append(part)
         size += len(part)
         if size > _LARGEST_ANSWER:
-            raise _FailedError("not_json")
+            raise _FailedError("not_json", f"more than {_LARGEST_ANSWER:,} bytes")
         if time.monotonic() > deadline:
-            raise _FailedError("failed_stalled")
+            raise _FailedError("failed_stalled", f"after {size:,} bytes")
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)
 
 
+def _told(error: urllib.error.HTTPError) -> str:
+    """The beginning of what the server says of its refusal."""
+    if not isinstance(error.fp, http.client.HTTPResponse):
+        return ""
+    try:
+        # What has arrived, and no wait for more.
+        return error.fp.read1(_EXCERPT).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        # It is said for examples only; the refusal itself is known.
+        return ""
+
+
 def _content(data: bytes) -> str:
+    shown = data[:_EXCERPT].decode(errors="replace")
     try:
         choice = json.loads(data)["choices"][0]
         text, ending = choice["message"]["content"], choice.get("finish_reason")
     except ValueError as error:
-        raise _FailedError("not_json") from error
+        raise _FailedError("not_json", shown) from error
     except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise _FailedError("no_answer") from error
+        raise _FailedError("no_answer", shown) from error
     if not isinstance(text, str):
-        raise _FailedError("no_answer")
+        raise _FailedError("no_answer", shown)
     if ending == "length":
-        raise _FailedError("cut")
+        raise _FailedError("cut", text)
     return text
 
 
 def _seconds(text: str | None) -> float:
+    """Seconds that a `Retry-After` asks for, as a number or as a date; 0 for anything else."""
+    date = parsedate_tz(text)
     try:
-        return max(0.0, float(text or 0))
-    except ValueError:
+        seconds = float(text or 0) if date is None else mktime_tz(date) - time.time()
+    except (ValueError, OverflowError):
         return 0.0
+    return max(0.0, seconds)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from graftwork.errors import RunError
 from graftwork.spec.writers import LocalModel
+from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.tokenizer import load_encoder
 from graftwork_train.generation import generate
 from graftwork_train.nn import load_model
@@ -42,6 +43,12 @@ class ModelScribe:
         self._tokenizer = Tokenizer.from_str(self._encoder.text)
         self._template = _template(folder)
         self._stopped = threading.Event()
+        self._passed = 0
+
+    @property
+    def flops(self) -> float:
+        """Of the positions that the model went over so far."""
+        return forward_flops(self._model, self._passed)
 
     def answer(self, ask: Ask, useful: Useful) -> Answer:
         """A sample, its generator the ask's own."""
@@ -59,6 +66,9 @@ class ModelScribe:
             temperature=self._word.temperature,
             generator=torch.Generator().manual_seed(mark % 2**63),
         )
+        # Each token is a pass over all that precede it, and so is the end that is not written.
+        for size in range(len(ids), len(ids) + min(len(written) + 1, self._word.max_tokens)):
+            self._passed += min(size, self._model.context)
         if len(written) == self._word.max_tokens and self._template is not None:
             return Answer("", "cut")
         text = self._tokenizer.decode(written)

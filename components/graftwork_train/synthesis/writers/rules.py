@@ -121,6 +121,7 @@ class RulesScribe:
     """Writes by the rule of the ask's style."""
 
     concurrency = 1
+    flops = 0.0
 
     def answer(self, ask: Ask, useful: Useful) -> Answer:
         """The rewritten text; empty for a text without a word."""
