@@ -246,6 +246,10 @@ class Network:
             )
         ]
 
+    def shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+        """Of the whole tensors, by name, the same on every worker; arguments as of `pieces`."""
+        return {name: self._division(name, tensor).shape for name, tensor in tensors.items()}
+
     def share(self, tensors: Mapping[str, Tensor]) -> list[Piece]:
         """What this worker writes of them, so that all workers' pieces are everything once."""
         rank = self._place.rank
