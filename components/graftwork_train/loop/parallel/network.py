@@ -72,9 +72,11 @@ class Network:
             importlib.import_module(_FP8).convert(model)
         for block in model.model.layers:
             recompute(block, word.activation_checkpointing)
-            if word.compile:
-                block.compile()
+        if word.compile:
+            for module in (*model.model.layers, model.model.norm):
+                module.compile()
         self._bare = objective(model, word.z_loss, place.workers)
+        self._bare.compiled = word.compile
         self.objective = self._wrap()
         self._sources = dict(model.named_parameters())
         self.parameters: dict[str, Tensor] = dict(self._sources)
