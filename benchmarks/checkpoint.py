@@ -45,6 +45,7 @@ from graftwork_train.loop.step import Place
 WIDTH, HIDDEN, VOCAB = 1024, 2816, 32768
 PART, THREADS = 64 * 2**20, 4
 KEY = "benchmark-only"
+NO_SERVER = "not measured: no minio on PATH or at $MINIO, and no server at $GRAFTWORK_BENCH_S3"
 
 Tensors = dict[str, torch.Tensor]
 
@@ -331,7 +332,7 @@ def main() -> None:
             shutil.rmtree(root / "disk")
         if arguments.only != "disk":
             with server(root / "s3") as found:
-                results["s3"] = s3(state, found, arguments.turns) if found else "no server"
+                results["s3"] = s3(state, found, arguments.turns) if found else NO_SERVER
     print(json.dumps(results, indent=2))
 
 

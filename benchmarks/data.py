@@ -150,7 +150,7 @@ def peers() -> dict[str, Any]:
     """
     python = os.environ.get(PEERS)
     if not python:
-        return {"left out": f"{PEERS} names no Python that has datatrove and fastText"}
+        return {"not measured": f"{PEERS} names no Python that has datatrove and fastText"}
     plain, doubled = library(DOCUMENTS), copies(DOCUMENTS)
     classes = [f"__label__{n % 2} {' '.join(text.split())}" for n, text in enumerate(plain)]
     with tempfile.TemporaryDirectory() as folder:

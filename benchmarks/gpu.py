@@ -297,10 +297,10 @@ def main() -> None:
     results: dict[str, Any] = {}
     for name, part in PARTS.items():
         try:
-            results[name] = "left out: the time was up" if bench.late else part(bench)
+            results[name] = "not measured: the time was up" if bench.late else part(bench)
         except (RuntimeError, ImportError) as error:
             # One part that fails, for want of memory or a package, must not cost the others.
-            results[name] = f"failed: {str(error).splitlines()[0]}"
+            results[name] = f"not measured: it failed: {str(error).splitlines()[0]}"
         seconds = time.perf_counter() - bench.began
         print(f"{name}: done after {seconds:.0f} s", file=sys.stderr)
     device = "CPU, toy sizes" if tiny else torch.cuda.get_device_name()

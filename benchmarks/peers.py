@@ -2,7 +2,8 @@
 
 All train a Llama of the same shape on the same tokens, with the batch, precision, clipping and
 optimizer of the bare loop (AdamW, fused where they let one choose it), and log every tenth step,
-as ours does. They are measured where they are installed: `pip install accelerate litgpt`.
+as ours does. They are measured where they are installed: `pip install accelerate litgpt`. Where one
+is not, the results say so.
 
 - Hugging Face's Trainer, as `Trainer.train` runs it.
 - litgpt, as `litgpt pretrain` runs it, from `litgpt.pretrain.fit` on.
@@ -25,9 +26,12 @@ CONTEXT, LOG_EVERY, ENDLESS = 512, 10, 10**6
 Run = Callable[[Callable[[], None]], object]
 
 
-def installed(*modules: str) -> bool:
-    """Whether all of them can be imported."""
-    return all(importlib.util.find_spec(module) for module in modules)
+def absent(*modules: str) -> str | None:
+    """Why a peer that needs these modules cannot be measured, if it cannot."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not missing:
+        return None
+    return f"{' and '.join(missing)} cannot be imported; pip install accelerate litgpt"
 
 
 class Over(BaseException):

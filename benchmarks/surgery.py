@@ -59,7 +59,7 @@ PORT = 19733
 DRAWN = 2**20 + 7
 # Seconds between two looks at a process.
 LOOK = 0.02
-ABSENT = "mergekit is not here: set MERGEKIT to the folder of its commands"
+ABSENT = "not measured: mergekit is not here; set MERGEKIT to the folder of its commands"
 
 
 @dataclass(frozen=True)

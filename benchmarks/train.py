@@ -12,7 +12,9 @@ loop knows none; `masked` is ours once more, on documents of 100 tokens with the
   parameters and against transformers' Mixtral by its two implementations of experts that are no
   hopeless ones on a CPU (`batched_mm` copies every token's experts).
 
-Trainer and litgpt are measured where they are installed; `benchmarks/peers.py` says how.
+Trainer and litgpt are measured where they are installed; `benchmarks/peers.py` says how. What is
+not there is listed under `not_measured`, with the reason. `targets` says of every ratio whether it
+is what it should be (`benchmarks/targets.py`), or that it was not measured.
 
     python benchmarks/train.py [--quick] [PART ...]
 """
@@ -34,6 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import peers
+import targets
 import torch
 from bare_loop import Loop, Shape
 
@@ -59,6 +62,8 @@ EXPERTS = MODELS["10M"] | {"experts": {"count": 8, "top_k": 2, "width": 448}}
 PARTS = (*(f"{size} {precision}" for size in MODELS for precision in ("fp32", "bf16")), "experts")
 WARM, TURNS = 2, 7
 Step = Callable[[], object]
+# By name; of a peer that cannot be measured, the reason.
+Loops = dict[str, Step | peers.Guest | str]
 
 
 def write_tokens(folder: Path, document: int) -> np.ndarray:
@@ -125,20 +130,22 @@ class Race:
         """A new folder."""
         return Path(tempfile.mkdtemp(dir=self.root))
 
-    def of(self, size: str, precision: str, *, compiled: bool) -> dict[str, Step | peers.Guest]:
+    def of(self, size: str, precision: str, *, compiled: bool) -> Loops:
         """All loops that train a dense model."""
         shape = MODELS[size]
-        found: dict[str, Step | peers.Guest] = {
+        found: Loops = {
             "ours": ours(shape, self.whole, self.scratch(), precision, compiled=compiled),
             "bare": bare(shape, self.ids, precision, compiled=compiled),
         }
         if not compiled:
             found["masked"] = ours(shape, self.short, self.scratch(), precision)
         given = (shape, VOCAB, self.ids, BATCH, precision)
-        if peers.installed("transformers", "accelerate"):
-            found["trainer"] = peers.hf_trainer(*given, compiled=compiled)
-        if peers.installed("litgpt", "lightning"):
-            found["litgpt"] = peers.litgpt(*given, compiled=compiled)
+        found["trainer"] = peers.absent("transformers", "accelerate") or peers.hf_trainer(
+            *given, compiled=compiled
+        )
+        found["litgpt"] = peers.absent("litgpt", "lightning") or peers.litgpt(
+            *given, compiled=compiled
+        )
         return found
 
     def dense(self, size: str, precision: str) -> dict[str, object]:
@@ -146,25 +153,34 @@ class Race:
         model = Architecture.model_validate(MODELS[size])
         return {
             "parameters": model.parameters(VOCAB),
-            "eager": told(run(self.of(size, precision, compiled=False)), "ours"),
-            "compiled": told(run(self.of(size, precision, compiled=True)), "ours"),
+            "eager": measured(self.of(size, precision, compiled=False), "ours"),
+            "compiled": measured(self.of(size, precision, compiled=True), "ours"),
         }
 
     def experts(self) -> dict[str, object]:
         """A mixture of experts."""
         model = Architecture.model_validate(EXPERTS)
-        loops: dict[str, Step | peers.Guest] = {
+        loops: Loops = {
             "experts": ours(EXPERTS, self.whole, self.scratch(), "bf16"),
             "dense": ours(MODELS["10M"], self.whole, self.scratch(), "bf16"),
         }
-        if peers.installed("transformers"):
-            for kind in ("eager", "grouped_mm"):
-                loops[f"mixtral_{kind}"] = peers.mixtral(EXPERTS, VOCAB, self.ids, BATCH, kind)
+        for kind in ("eager", "grouped_mm"):
+            loops[f"mixtral_{kind}"] = peers.absent("transformers") or peers.mixtral(
+                EXPERTS, VOCAB, self.ids, BATCH, kind
+            )
         return {
             "parameters": model.parameters(VOCAB),
             "active_parameters": model.active_parameters(VOCAB),
-            "eager": told(run(loops), "experts"),
+            "eager": measured(loops, "experts"),
         }
+
+
+def measured(loops: Loops, first: str) -> dict[str, object]:
+    """What `told` says of those that are there, and why the others are not measured."""
+    absent = {name: loop for name, loop in loops.items() if isinstance(loop, str)}
+    there = {name: loop for name, loop in loops.items() if not isinstance(loop, str)}
+    found: dict[str, object] = {**told(run(there), first)}
+    return found | {"not_measured": absent} if absent else found
 
 
 def run(loops: dict[str, Step | peers.Guest]) -> dict[str, list[float]]:
@@ -206,9 +222,9 @@ def ratio(one: list[float], other: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 3)
 
 
-def measure(parts: list[str]) -> dict[str, object]:
+def measure(parts: list[str]) -> dict[str, dict[str, object]]:
     """The parts, each with all its loops."""
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as name:
         race = Race(Path(name))
         for part in parts:
@@ -230,7 +246,12 @@ def main() -> None:
     # What is printed is one JSON object; the others' loops print what they like.
     with contextlib.redirect_stdout(sys.stderr):
         found = measure(["1M fp32"] if arguments.quick else parts)
-    print(json.dumps({"threads": torch.get_num_threads(), "training": found}, indent=2))
+    result = {
+        "threads": torch.get_num_threads(),
+        "training": found,
+        "targets": targets.verdicts(found),
+    }
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

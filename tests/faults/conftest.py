@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.report import line, table, total
 from tests.faults.world import World
 
 REPORT = "FAULTS_REPORT"
 _rows: list[dict[str, Any]] = []
+# When the first cell's world was begun.
+_began: list[float] = []
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
+    _began.append(time.monotonic())
     with pytest.MonkeyPatch.context() as patched:
         # The cells' storage is looked at from here, too.
         patched.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -31,26 +35,17 @@ def rows():
     return _rows
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, JSON and a table, where the variable names a place for them."""
     place = os.environ.get(REPORT)
-    if not place or not _rows:
+    if not place or not _began:
         return
+    asked = sum("cell" in getattr(item, "fixturenames", ()) for item in session.items)
+    found = total(_rows, asked, time.monotonic() - _began[0])
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(_rows, indent=1) + "\n")
-    path.with_suffix(".md").write_text(table(_rows))
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """By fault and number of workers: cells, how many passed, tries and seconds."""
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["fault"], row["workers"]].append(row)
-    lines = ["| fault | workers | cells | passed | most tries | mean seconds |"]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
-    for (fault, workers), found in groups.items():
-        passed, tries = sum(row["passed"] for row in found), max(len(row["codes"]) for row in found)
-        mean = sum(row["seconds"] for row in found) / len(found)
-        lines.append(f"| {fault} | {workers} | {len(found)} | {passed} | {tries} | {mean:.1f} |")
-    return "\n".join(lines) + "\n"
+    told = {"total": found, "cells": _rows}
+    path.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+    path.with_suffix(".md").write_text(f"{table(_rows)}\n{line(found)}\n")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reporter.write_line(f"\n{line(found)}: {path.with_suffix('.md')}")

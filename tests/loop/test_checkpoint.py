@@ -161,17 +161,33 @@ def test_a_marker_with_another_digit_is_passed_over(saved, tmp_path):
     assert "checkpoint.json is not what was written" in saved.notes[0]
 
 
-def test_tensors_of_another_shape_or_a_missing_one_are_told(saved):
-    wide = tensors(0) | {"a": torch.zeros(4)}
-    assert saved.restore(wholes(wide)) is None
-    assert "a has the shape (3,), the model's is (4,)" in saved.notes[0]
+@pytest.mark.parametrize(
+    ("ours", "message"),
+    [
+        ({"a": torch.zeros(4)}, r"a of the shape \(3,\), here it is \(4,\)"),
+        ({"c": torch.zeros(2, 5)}, r"c of the shape \(5, 2\), here it is \(2, 5\)"),
+        ({"d": torch.zeros(4)}, "0 of the 4 values of d"),
+        ({"b": None}, "a tensor b, of which this training knows nothing"),
+        ({name: torch.zeros(9) for name in "abcde"}, "; 2 more tensors differ"),
+    ],
+)
+def test_a_whole_checkpoint_of_other_tensors_is_refused_by_name_and_kept(
+    saved, tmp_path, ours, message
+):
+    wanted = {name: t for name, t in (tensors(0) | ours).items() if t is not None}
+    with pytest.raises(RunError, match=message) as error:
+        saved.restore(wholes(wanted))
+    assert str(folder(tmp_path, 30)) in error.value.what
+    assert "remove the folder" in error.value.remedy
+    assert read(saved)[0].step == 30
 
 
-def test_a_missing_tensor_is_told(tmp_path):
-    checkpoints = begin(tmp_path)
-    save(checkpoints, 10)
-    assert checkpoints.restore(wholes(tensors(0) | {"d": torch.zeros(4)})) is None
-    assert "it holds 0 of the 4 values of d" in checkpoints.notes[0]
+def test_a_broken_checkpoint_of_other_tensors_is_passed_over_as_any_broken_one(saved, tmp_path):
+    saved.save(40, wholes({"a": torch.zeros(4)}), {})
+    saved.settle()
+    path = part(folder(tmp_path, 40), "json")
+    path.write_text(path.read_text().replace("4", "5"))
+    assert read(saved)[0].step == 30
 
 
 def test_details_that_are_no_json_are_refused_at_once(saved, tmp_path):
@@ -317,9 +333,10 @@ def test_parts_of_several_workers_are_read_by_any_number(tmp_path, monkeypatch):
     found = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
     assert Checkpoints(attempt, "me", Place()).restore(wholes(found)).step == 7
     assert equal(found, state)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for rank in range(3):
         mine = share(wholes({n: torch.zeros_like(t) for n, t in state.items()}), rank, 3)
-        Checkpoints(attempt, "me", Place()).restore(mine)
+        Checkpoints(attempt, "me", Place()).restore(mine, shapes)
         for piece, expected in zip(mine, share(wholes(state), rank, 3), strict=True):
             assert torch.equal(piece.values, expected.values)
 

@@ -108,26 +108,33 @@ def training_workers():
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_the_bits_are_the_same(make_job, word):
-    stage = word(budget="120 steps", checkpoint_every=20, log_every=20)
-    straight = make_job(stage, name="a", workers=2, steps=120)
-    killed = make_job(stage, name="b", workers=2, steps=120)
+@pytest.mark.timeout(900)
+def test_200_steps_on_two_workers_of_which_three_are_killed_give_the_same_bits(make_job, word):
+    stage = word(budget="200 steps", checkpoint_every=20, log_every=20)
+    straight = make_job(stage, name="a", workers=2, steps=200)
+    killed = make_job(stage, name="b", workers=2, steps=200)
     run(straight)
     deaths = []
 
-    def kill_one():
-        checkpoints = killed.scratch / "checkpoints"
-        while not list(checkpoints.glob("*/checkpoint.json")):
-            time.sleep(0.02)
-        victim = next(training_workers())
-        os.kill(victim, signal.SIGKILL)
-        deaths.append(victim)
+    def newest_group():
+        markers = (killed.scratch / "checkpoints").glob("*/checkpoint.json")
+        return max((int(marker.parent.name.partition(".")[2]) for marker in markers), default=0)
 
-    thread = threading.Thread(target=kill_one)
+    def kill_three():
+        last = 0
+        for _ in range(3):
+            # One death for each group of workers, once it has a checkpoint of its own.
+            while newest_group() == last:
+                time.sleep(0.02)
+            last, victim = newest_group(), next(training_workers())
+            os.kill(victim, signal.SIGKILL)
+            deaths.append(victim)
+
+    thread = threading.Thread(target=kill_three, daemon=True)
     thread.start()
     outcome = run(killed)
-    thread.join()
-    assert deaths
+    thread.join(10)
+    assert len(set(deaths)) == 3
     assert any(note.startswith("Went on from the checkpoint of step") for note in outcome.notes)
     first, second = (load_file(job.out / "model.safetensors") for job in (straight, killed))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -106,6 +106,36 @@ def test_z_loss_and_bias_have_the_values_and_gradients_of_fp64(rows, z_loss):
         torch.testing.assert_close(part.grad.double(), expected, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_compiled_it_has_the_values_and_gradients_of_fp64(z_loss, biased):
+    hidden, weight, labels, bias = biased_case()
+    given = bias if biased else None
+    losses = head_losses(hidden, weight, labels, bias_V=given, z_loss=z_loss, rows=9, compiled=True)
+    (3 * losses.aim).backward()
+    zero = torch.zeros_like(bias)
+    aim, nats, gradients = z_reference(hidden, weight, labels, bias if biased else zero, z_loss)
+    assert losses.aim.item() == pytest.approx(aim.item(), rel=1e-6)
+    assert losses.nats.item() == pytest.approx(nats.item(), rel=1e-6)
+    parts = (hidden, weight, bias) if biased else (hidden, weight)
+    for part, expected in zip(parts, gradients, strict=False):
+        torch.testing.assert_close(part.grad.double(), expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_under_autocast_it_is_bf16s_rounding_away_from_fp64():
+    hidden, weight, labels = case()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = head_losses(hidden, weight, labels, rows=7, compiled=True).aim
+    (3 * loss).backward()
+    expected, hidden_grad, weight_grad = reference(hidden.bfloat16(), weight.bfloat16(), labels)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-2)
+    assert hidden.grad.dtype == weight.grad.dtype == torch.float32
+    torch.testing.assert_close(hidden.grad.double(), hidden_grad, atol=0.15, rtol=0.03)
+    torch.testing.assert_close(weight.grad.double(), weight_grad, atol=0.15, rtol=0.03)
+
+
 def test_the_z_loss_of_one_token_by_hand():
     losses = head_losses(
         torch.tensor([[[1.0, 0.0]]]), torch.eye(2), torch.tensor([[0]]), z_loss=0.5

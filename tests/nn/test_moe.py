@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.moe import (
     MixtureOfExperts,
+    _Returned,
     balance_loss,
     balanced_bias,
     grouped_linear,
@@ -206,3 +207,14 @@ def test_two_passes_give_the_same_bits():
         (y.square().sum() + routing.probability_E.square().sum()).backward()
         grads.append([parameter.grad.clone() for parameter in moe.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_rows_come_back_to_their_tokens_and_gradients_to_their_experts():
+    order = torch.tensor([2, 0, 3, 1])
+    place = order.argsort()
+    rows = torch.arange(8.0).reshape(4, 2).requires_grad_()
+    returned = _Returned.apply(rows, order, place)
+    assert torch.equal(returned[order], rows)
+    weights = torch.tensor([[1.0], [10.0], [100.0], [1000.0]])
+    (returned * weights).sum().backward()
+    assert torch.equal(rows.grad, weights[order].expand(4, 2))

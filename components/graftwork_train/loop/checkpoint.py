@@ -9,7 +9,8 @@ The folder's second number is the attempt's, so no two ever write the same file.
 writes its part; once all of them are stored with the sizes and digests that were meant, the
 first worker makes sure that its attempt is still the newest and writes the marker. A folder
 without one is nothing. Digests are checked again when a checkpoint is read; one that fails is
-passed over for the one before.
+passed over for the one before. One that is whole, but of other tensors, of another training or of
+a newer version, is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from graftwork.errors import RunError
 from graftwork.store.attempts import Attempt
 from graftwork.store.files import Files
 from graftwork_train.loop.marker import FORMAT, MARKER, json_object, opened, sealed
-from graftwork_train.loop.pieces import Piece
-from graftwork_train.loop.reading import BrokenError, Read, fill, match
+from graftwork_train.loop.pieces import Piece, Shape
+from graftwork_train.loop.reading import BrokenError, Read, compare, fill, match
 from graftwork_train.loop.snapshot import Entry, Snapshot, digest
 from graftwork_train.loop.step import Place, all_sum
 from graftwork_train.loop.writing import Saving, Try
@@ -171,19 +173,27 @@ class Checkpoints:
             saving.decide(complete=False)
             saving.join()
 
-    def restore(self, pieces: Sequence[Piece]) -> Checkpoint | None:
+    def restore(
+        self, pieces: Sequence[Piece], shapes: Mapping[str, Shape] | None = None
+    ) -> Checkpoint | None:
         """Fill the pieces from the newest checkpoint that is whole; note what was passed over.
 
         They may be cut otherwise than they were saved. Where there is none, they are unchanged.
+
+        Args:
+            pieces: What this worker wants.
+            shapes: Of all workers' whole tensors, by name. Default: of the pieces' tensors.
 
         Raises:
             RunError: the storage refuses, a checkpoint is a newer version's or of another
                 training, or every checkpoint is broken and the pieces are spoilt.
         """
+        if shapes is None:
+            shapes = {piece.name: piece.shape for piece in pieces}
         spoilt = False
         candidates = self._candidates()
         for number, name in enumerate(candidates, start=1):
-            opened = self._agreed(name, partial(self._open, name, pieces))
+            opened = self._agreed(name, partial(self._open, name, pieces, shapes))
             if opened is None:
                 continue
             found, reads = opened
@@ -215,7 +225,9 @@ class Checkpoints:
         self.notes.append(f"Checkpoint {name} was passed over: {problem}")
         return None
 
-    def _open(self, name: str, pieces: Sequence[Piece]) -> tuple[Checkpoint, list[Read]]:
+    def _open(
+        self, name: str, pieces: Sequence[Piece], shapes: Mapping[str, Shape]
+    ) -> tuple[Checkpoint, list[Read]]:
         """A checkpoint's details, and what is to be read; nothing is filled yet."""
         uri = posixpath.join(self._root, name)
         sizes = self._files.sizes(uri)
@@ -228,6 +240,7 @@ class Checkpoints:
             }
         except (KeyError, TypeError, AttributeError) as error:
             raise BrokenError(f"{MARKER} cannot be read ({error!r})") from error
+        compare(uri, chain.from_iterable(entries.values()), shapes)
         return Checkpoint(step, details), match(entries, pieces)
 
     def _entries(self, uri: str, part: Mapping[str, Any], sizes: Mapping[str, int]) -> list[Entry]:

@@ -38,7 +38,12 @@ class Objective(nn.Module):
         model: The model.
         z_loss: Weight of the logits' squared log-sum-exp.
         workers: Whose loads make the balance loss.
+
+    Attributes:
+        compiled: Whether the head's losses are taken by compiled code.
     """
+
+    compiled = False
 
     def __init__(self, model: Decoder, z_loss: float = 0.0, workers: int = 1) -> None:
         super().__init__()
@@ -53,8 +58,9 @@ class Objective(nn.Module):
         hidden_BTD, routing = self.decoder(tokens_BT, documents_BT)
         head = self.decoder.lm_head
         aim, nats = head_losses(
-            hidden_BTD, head.weight, labels_BT, bias_V=head.bias, z_loss=self._z_loss
-        )
+            hidden_BTD, head.weight, labels_BT,
+            bias_V=head.bias, z_loss=self._z_loss, compiled=self.compiled,
+        )  # fmt: skip
         if routing is None or not torch.is_grad_enabled():
             return aim, nats, None
         return aim, nats, self._balance(routing)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from graftwork.errors import RunError
 from graftwork.store.files import Files
-from graftwork_train.loop.pieces import Box, Piece, host_bytes, overlap
+from graftwork_train.loop.pieces import Box, Piece, Shape, host_bytes, overlap
 from graftwork_train.loop.snapshot import KINDS, Entry, digest, view
 
 # Reads at once; one from a bucket is itself made on several threads.
@@ -20,10 +22,12 @@ READS = 2
 # Entries that lie together in a bucket are read in one request of up to so many bytes, even with
 # some between them that nobody wants.
 TOGETHER, BETWEEN = 16 * 2**20, 64 * 2**10
+# Tensors that an error names; the others are counted.
+NAMED = 3
 
 
 class BrokenError(RunError):
-    """A checkpoint is not what was written, or not of this training."""
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,54 @@ class Read:
     targets: list[tuple[Piece, Box, Box]] = field(default_factory=list)
 
 
+def compare(uri: str, entries: Iterable[Entry], shapes: Mapping[str, Shape]) -> None:
+    """Make sure that a checkpoint holds the tensors of this training, and no others.
+
+    Its tables are what was written, so this is no damage: passing it over would train anew, and
+    remove in the end what somebody may want.
+
+    Args:
+        uri: The checkpoint's folder, for messages.
+        entries: All that it holds.
+        shapes: Of the whole tensors, by name.
+
+    Raises:
+        RunError: it has others.
+    """
+    covered: Counter[str] = Counter()
+    found: dict[str, Shape] = {}
+    for entry in entries:
+        covered[entry.name] += math.prod(entry.size)
+        found[entry.name] = entry.shape
+    told = [
+        f"a tensor {name}, of which this training knows nothing"
+        for name in found
+        if name not in shapes
+    ]
+    for name, shape in shapes.items():
+        if found.get(name, shape) != shape:
+            told.append(f"{name} of the shape {found[name]}, here it is {shape}")
+        elif covered[name] != math.prod(shape):
+            told.append(f"{covered[name]} of the {math.prod(shape)} values of {name}")
+    if told:
+        more = f"; {len(told) - NAMED} more tensors differ" if len(told) > NAMED else ""
+        raise RunError(
+            f"the checkpoint {uri} is not of this training: it holds "
+            f"{'; '.join(told[:NAMED])}{more}",
+            "Put back what was written there, or remove the folder: the training then goes on "
+            "from the checkpoint before it, or begins anew where there is none.",
+        )
+
+
 def match(entries: Mapping[str, Iterable[Entry]], pieces: Sequence[Piece]) -> list[Read]:
     """What must be read to fill the pieces; they are not touched.
 
     Args:
-        entries: By the URI of their file.
+        entries: By the URI of their file; of the pieces' shapes.
         pieces: Of any layout.
 
     Raises:
-        BrokenError: shapes differ, or the entries do not cover the pieces exactly.
+        BrokenError: the entries do not cover the pieces exactly.
     """
     wanted: dict[str, list[Piece]] = {}
     for piece in pieces:
@@ -66,10 +109,6 @@ def match(entries: Mapping[str, Iterable[Entry]], pieces: Sequence[Piece]) -> li
 def _targets(entry: Entry, pieces: Sequence[Piece]) -> list[tuple[Piece, Box, Box]]:
     found = []
     for piece in pieces:
-        if piece.shape != entry.shape:
-            raise BrokenError(
-                f"{entry.name} has the shape {entry.shape}, the model's is {piece.shape}"
-            )
         boxes = overlap(entry.offset, entry.size, piece)
         if boxes is not None:
             found.append((piece, *boxes))

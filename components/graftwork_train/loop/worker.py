@@ -348,8 +348,8 @@ class Worker:
 
     def _load(self) -> Checkpoint | None:
         """Weights, moments and the rest from the newest checkpoint, if there is one."""
-        tensors = self._tensors()
-        saved = self.checkpoints.restore(self.network.pieces(tensors))
+        network, tensors = self.network, self._tensors()
+        saved = self.checkpoints.restore(network.pieces(tensors), network.shapes(tensors))
         if saved is None:
             return None
         # An optimizer's state may be a copy; where it is its own memory, this does nothing.

@@ -10,7 +10,9 @@ here are rows of tokens, sized so that logits stay in a cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -54,6 +56,7 @@ def head_losses(
     bias_V: Tensor | None = None,
     z_loss: float = 0.0,
     rows: int | None = None,
+    compiled: bool = False,
 ) -> Losses:
     """The losses of a head's predictions.
 
@@ -65,16 +68,18 @@ def head_losses(
         z_loss: Weight of the squared log-sum-exp of the logits, which keeps them from drifting
             (Chowdhery et al. 2022, arXiv:2204.02311, section 5).
         rows: Tokens in a chunk. Default: what keeps logits small.
+        compiled: Take a chunk's softmax and gradient by torch.compile: fewer passes over the
+            logits, and other rounding.
     """
     if rows is None:
         held = CHUNK_LOGITS if hidden_BTD.device.type == "cpu" else CHUNK_LOGITS_GPU
         rows = max(1, held // weight_VD.shape[0])
     hidden_ND = hidden_BTD.flatten(0, -2)
     hidden_ND = hidden_ND.to(compute_type(hidden_ND))
-    labels_N, gradients = labels_BT.flatten(), torch.is_grad_enabled()
+    step = (_accumulate_compiled if compiled else _accumulate) if torch.is_grad_enabled() else None
     with torch.autocast(hidden_ND.device.type, enabled=False):
         aim, nats = _ChunkedLosses.apply(
-            hidden_ND, weight_VD, bias_V, labels_N, rows, z_loss, gradients
+            hidden_ND, weight_VD, bias_V, labels_BT.flatten(), rows, z_loss, step
         )
     return Losses(aim, nats)
 
@@ -141,10 +146,10 @@ class _ChunkedLosses(torch.autograd.Function):
         labels_N: Tensor,
         rows: int,
         z_loss: float,
-        gradients: bool,
+        step: Callable[..., _Part] | None,
     ) -> tuple[Tensor, Tensor]:
         weight_VD = weight_VD.to(hidden_ND.dtype)
-        shape = weight_VD.shape if gradients else (0,)
+        shape = weight_VD.shape if step else (0,)
         head = _Head(
             weight_VD,
             bias_V,
@@ -159,12 +164,11 @@ class _ChunkedLosses(torch.autograd.Function):
             kept_N.split(rows),
             strict=True,
         )
-        step = _accumulate if gradients else _measure
-        found = [step(head, *chunk) for chunk in chunks]
+        found = [(step or _measure)(head, *chunk) for chunk in chunks]
         aim = torch.stack([part.aim for part in found]).sum()
         nats = torch.stack([part.nats for part in found]).sum()
         ctx.mark_non_differentiable(nats)
-        if gradients:
+        if step:
             hidden_grad_ND = torch.cat([part.hidden_grad_nD for part in found])
             ctx.save_for_backward(hidden_grad_ND, head.weight_grad_VD, head.bias_grad_V)
         return aim, nats
@@ -224,7 +228,13 @@ def _accumulate(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor
     grad_nV.scatter_add_(1, labels_n[:, None], grad_nV.new_full((len(labels_n), 1), -1.0))
     if head.bias_grad_V is not None:
         head.bias_grad_V += kept_n.float() @ grad_nV
-    grad_nV = grad_nV.to(hidden_nD.dtype)
+    return _collected(head, hidden_nD, grad_nV.to(hidden_nD.dtype), kept_n, aim, nats)
+
+
+def _collected(
+    head: _Head, hidden_nD: Tensor, grad_nV: Tensor, kept_n: Tensor, aim: Tensor, nats: Tensor
+) -> _Part:
+    """The gradient of a chunk's logits, in the products' type, led to the states and the weight."""
     # An ignored row reaches neither gradient once it is zero in both small factors.
     kept_n1 = kept_n[:, None].to(hidden_nD.dtype)
     hidden_grad_nD = (grad_nV @ head.weight_VD).mul_(kept_n1)
@@ -234,3 +244,49 @@ def _accumulate(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor
     else:
         head.weight_grad_VD += grad_nV.T @ kept_nD
     return _Part(aim, nats, hidden_grad_nD)
+
+
+def _accumulate_compiled(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor) -> _Part:
+    """As `_accumulate`."""
+    aim, nats, grad_nV = _compiled_softmax()(
+        head.weight_VD, head.bias_V, head.z_loss, hidden_nD, labels_n, kept_n
+    )
+    if head.bias_grad_V is not None:
+        head.bias_grad_V += kept_n.float() @ grad_nV.float()
+    return _collected(head, hidden_nD, grad_nV, kept_n, aim, nats)
+
+
+@cache
+def _compiled_softmax() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    # When it is first needed: torch's compiler takes a process seconds. Chunks have one size, and
+    # the last one another.
+    return torch.compile(_softmax, dynamic=False)
+
+
+def _softmax(
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    z_loss: float,
+    hidden_nD: Tensor,
+    labels_n: Tensor,
+    kept_n: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both sums, and the gradient of the logits, written to be compiled into few passes."""
+    logits_nV = (hidden_nD @ weight_VD.T).float()
+    if bias_V is not None:
+        logits_nV = logits_nV + bias_V.float()
+    top_n1 = logits_nV.amax(-1, keepdim=True)
+    power_nV = (logits_nV - top_n1).exp()
+    sum_n1 = power_nV.sum(-1, keepdim=True)
+    total_n1 = top_n1 + sum_n1.log()
+    losses_n1 = total_n1 - logits_nV.gather(1, labels_n[:, None])
+    kept_n1 = kept_n[:, None]
+    aim = nats = losses_n1.where(kept_n1, 0.0).sum()
+    grad_nV, own_n1 = power_nV / sum_n1, (-losses_n1).exp()
+    if z_loss:
+        aim = nats + z_loss * total_n1.square().where(kept_n1, 0.0).sum()
+        scale_n1 = 1.0 + 2.0 * z_loss * total_n1
+        grad_nV, own_n1 = grad_nV * scale_n1, own_n1 * scale_n1
+    # A comparison of every entry with its row's label would cost more than all the rest.
+    own_n1 = (own_n1 - 1.0).to(hidden_nD.dtype)
+    return aim, nats, grad_nV.to(hidden_nD.dtype).scatter(1, labels_n[:, None], own_n1)

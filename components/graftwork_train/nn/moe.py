@@ -161,6 +161,28 @@ class _Sent(torch.autograd.Function):
         return grad_NkD.sum(1, dtype=ctx.kind), None, None, None
 
 
+class _Returned(torch.autograd.Function):
+    """Rows in the experts' order, put into the tokens': a gather by the inverse, both ways."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        y_SD: Tensor,
+        order_S: Tensor,
+        place_S: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(order_S)
+        return y_SD.index_select(0, place_S)
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        grad_SD: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        (order_S,) = ctx.saved_tensors
+        return grad_SD.index_select(0, order_S), None, None
+
+
 class FeedForward(nn.Module):
     """A dense feed-forward block, gated or plain; module names are Hugging Face's."""
 
@@ -274,7 +296,8 @@ class MixtureOfExperts(nn.Module):
         index_S = torch.arange(len(order_S), device=order_S.device)
         place_S = torch.empty_like(order_S).index_copy_(0, order_S, index_S)
         y_SD = self.multiply(_Sent.apply(x_ND, order_S, place_S, self.top_k), tokens_E)
-        return torch.empty_like(y_SD).index_copy(0, order_S, y_SD)
+        returned: Tensor = _Returned.apply(y_SD, order_S, place_S)
+        return returned
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
         """The same with at most `rows` tokens an expert, the first ones; zero for the others."""

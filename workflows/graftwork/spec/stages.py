@@ -176,7 +176,7 @@ class Training(Regime, StageBody):
     """What blocks keep for the backward pass: everything; their inputs alone (`full`), the rest
     being calculated again; or also the results of attention and matrix products (`selective`)."""
     compile: Annotated[bool, EXECUTION] = False
-    """Compile the blocks with torch.compile."""
+    """Compile the blocks and the head's losses with torch.compile."""
     checkpoint_every: Annotated[int, EXECUTION, Field(ge=1)] = 1000
     """Optimizer steps between checkpoints."""
     keep_checkpoints: Annotated[int, EXECUTION, Field(ge=1)] = 2

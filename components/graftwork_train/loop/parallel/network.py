@@ -72,9 +72,11 @@ class Network:
             importlib.import_module(_FP8).convert(model)
         for block in model.model.layers:
             recompute(block, word.activation_checkpointing)
-            if word.compile:
-                block.compile()
+        if word.compile:
+            for module in (*model.model.layers, model.model.norm):
+                module.compile()
         self._bare = objective(model, word.z_loss, place.workers)
+        self._bare.compiled = word.compile
         self.objective = self._wrap()
         self._sources = dict(model.named_parameters())
         self.parameters: dict[str, Tensor] = dict(self._sources)
@@ -245,6 +247,10 @@ class Network:
                 name, tensor, self.layout, self._place.rank
             )
         ]
+
+    def shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+        """Of the whole tensors, by name, the same on every worker; arguments as of `pieces`."""
+        return {name: self._division(name, tensor).shape for name, tensor in tensors.items()}
 
     def share(self, tensors: Mapping[str, Tensor]) -> list[Piece]:
         """What this worker writes of them, so that all workers' pieces are everything once."""
