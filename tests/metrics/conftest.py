@@ -124,7 +124,7 @@ class Ray:
 def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     """A Ray that serves metrics, as a head on a cluster does, but for passing them on sooner."""
     program = Path(sys.executable).with_name("ray")
-    port, metrics = free_port(), free_port()
+    port, metrics, agent = free_port(), free_port(), free_port()
     folder = Path("/tmp") / f"graftwork-ray-{os.getpid()}"  # a socket's path must be short
     client = {
         "RAY_ADDRESS": f"{HOST}:{port}",
@@ -136,7 +136,8 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     process = subprocess.Popen(
         [
             program, "start", "--head", "--block", f"--node-ip-address={HOST}", f"--port={port}",
-            f"--metrics-export-port={metrics}", "--include-dashboard=false", "--num-cpus=3",
+            f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}",
+            "--include-dashboard=false", "--num-cpus=3",
             "--disable-usage-stats", f"--temp-dir={folder}",
         ],
         env={**os.environ, **client, "RAY_ADDRESS": ""},
