@@ -7,7 +7,13 @@ from typing import Any
 
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.hf.mixtral import ExpertNames
-from graftwork_train.nn.hf.shared import decoder_config, decoder_words, refuse
+from graftwork_train.nn.hf.shared import (
+    decoder_config,
+    decoder_words,
+    experts_config,
+    experts_words,
+    refuse,
+)
 
 EXPERTS = ExpertNames("mlp", {"gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",)})
 
@@ -24,11 +30,7 @@ def config(a: Architecture, vocab: int, context: int, eos: int | None) -> dict[s
         **found,
         "attention_bias": a.qkv_bias,
         "clip_qkv": None,
-        "num_experts": a.experts.count,
-        "num_experts_per_tok": a.experts.top_k,
-        "norm_topk_prob": a.experts.weights != "plain",
-        "router_aux_loss_coef": a.experts.balance,
-        "output_router_logits": False,
+        **experts_config(a.experts),
     }
 
 
@@ -40,12 +42,7 @@ def architecture(found: Mapping[str, Any]) -> Architecture:
     """
     if found.get("clip_qkv") is not None:
         raise refuse("clip_qkv", found["clip_qkv"])
-    experts = Experts(
-        count=found["num_experts"],
-        top_k=found["num_experts_per_tok"],
-        balance=found.get("router_aux_loss_coef", 0.01),
-        weights="renormalised" if found.get("norm_topk_prob", False) else "plain",
-    )
+    experts = Experts(**experts_words(found, balance=0.01))
     biased = found.get("attention_bias", False)
     words = decoder_words(found)
     return Architecture(

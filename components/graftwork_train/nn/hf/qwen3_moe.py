@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from graftwork.spec.model import Architecture, Experts
-from graftwork_train.layout import experts_key
 from graftwork_train.nn.hf.mixtral import ExpertNames
-from graftwork_train.nn.hf.shared import decoder_config, decoder_words, refuse
+from graftwork_train.nn.hf.shared import (
+    decoder_config,
+    decoder_words,
+    experts_config,
+    experts_words,
+    refuse,
+)
 
 EXPERTS = ExpertNames("mlp", {"gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",)})
 # What the family's own config says where a file does not.
@@ -30,11 +35,7 @@ def config(a: Architecture, vocab: int, context: int, eos: int | None) -> dict[s
         "sliding_window": None,
         "decoder_sparse_step": a.experts.every,
         "mlp_only_layers": [],
-        "num_experts": a.experts.count,
-        "num_experts_per_tok": a.experts.top_k,
-        "norm_topk_prob": a.experts.weights != "plain",
-        "router_aux_loss_coef": a.experts.balance,
-        "output_router_logits": False,
+        **experts_config(a.experts),
     }
 
 
@@ -47,11 +48,8 @@ def architecture(found: Mapping[str, Any]) -> Architecture:
     if found.get("mlp_only_layers"):
         raise refuse("mlp_only_layers", found["mlp_only_layers"])
     experts = Experts(
-        count=found[experts_key(found)],
-        top_k=found["num_experts_per_tok"],
+        **experts_words(found, balance=0.001),
         width=found["moe_intermediate_size"],
-        balance=found.get("router_aux_loss_coef", 0.001),
-        weights="renormalised" if found.get("norm_topk_prob", False) else "plain",
         every=found.get("decoder_sparse_step", 1),
     )
     biased = found.get("attention_bias", False)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from graftwork.errors import RunError
-from graftwork.spec.model import Architecture
+from graftwork.spec.model import Architecture, Experts
 from graftwork.spec.rope import Dynamic, Linear, Llama3, RopeScaling, Yarn
+from graftwork_train.layout import experts_key
 from graftwork_train.nn.hf.files import CONFIG
 
 REMEDY = (
@@ -145,3 +146,24 @@ def _scaling(rope: Mapping[str, Any], config: Mapping[str, Any]) -> RopeScaling 
         beta_slow=rope.get("beta_slow") or 1.0,
         attention_factor=rope.get("attention_factor"),
     )
+
+
+def experts_config(experts: Experts) -> dict[str, Any]:
+    """What a config says of experts, in OLMoE's words and those of both Qwen-MoE."""
+    return {
+        "num_experts": experts.count,
+        "num_experts_per_tok": experts.top_k,
+        "norm_topk_prob": experts.weights != "plain",
+        "router_aux_loss_coef": experts.balance,
+        "output_router_logits": False,
+    }
+
+
+def experts_words(found: Mapping[str, Any], *, balance: float) -> dict[str, Any]:
+    """The same, read; `balance` is what the family takes where the config does not say."""
+    return {
+        "count": found[experts_key(found)],
+        "top_k": found["num_experts_per_tok"],
+        "balance": found.get("router_aux_loss_coef", balance),
+        "weights": "renormalised" if found.get("norm_topk_prob", False) else "plain",
+    }
