@@ -249,8 +249,10 @@ def _collected(
 def _accumulate_compiled(head: _Head, hidden_nD: Tensor, labels_n: Tensor, kept_n: Tensor) -> _Part:
     """As `_accumulate`."""
     aim, nats, grad_nV = _compiled_softmax()(
-        head.weight_VD, head.bias_V, head.z_loss, hidden_nD, labels_n, kept_n
-    )
+        # The compiler looks for gradients of what has any, where there are none yet.
+        head.weight_VD.detach(), head.bias_V if head.bias_V is None else head.bias_V.detach(),
+        head.z_loss, hidden_nD.detach(), labels_n, kept_n,
+    )  # fmt: skip
     if head.bias_grad_V is not None:
         head.bias_grad_V += kept_n.float() @ grad_nV.float()
     return _collected(head, hidden_nD, grad_nV, kept_n, aim, nats)
