@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -71,7 +71,12 @@ class Endpoint(Sampled):
 
 
 class LocalModel(Sampled):
-    """A model of this workflow, or one in a folder, that samples in the stage's own process."""
+    """A model of this workflow, or one in a folder, that samples in the stage's own process.
+
+    One answer after the other: for many, let a server write (`endpoint`).
+    """
+
+    revision: ClassVar[int] = 2
 
     name: Literal["model"]
     from_: ModelRef | None = Field(default=None, alias="from")

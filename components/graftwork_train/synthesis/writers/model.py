@@ -16,7 +16,7 @@ from graftwork.errors import RunError
 from graftwork.spec.writers import LocalModel
 from graftwork_train.data.scoring.passes import forward_flops
 from graftwork_train.data.tokenizer import load_encoder
-from graftwork_train.generation import generate
+from graftwork_train.decoding import decode
 from graftwork_train.nn import load_model
 from graftwork_train.synthesis._thinking import Thinker
 from graftwork_train.synthesis.base import Answer, Ask
@@ -51,27 +51,25 @@ class ModelScribe:
         return forward_flops(self._model, self._passed)
 
     def answer(self, ask: Ask, useful: Useful) -> Answer:
-        """A sample, its generator the ask's own."""
+        """A sample, its draws the ask's own; it ends where the context does at the latest."""
         if self._stopped.is_set():
             return Answer("", "failed_stopped")
         mark = xxhash.xxh3_64_intdigest(f"{self._seed}\0{ask.number}\0{ask.prompt}".encode())
         ids = self._ids(ask)
         if len(ids) >= self._model.context:
             return Answer("", "failed_refused")
-        written = generate(
+        (written,) = decode(
             self._model,
-            ids,
+            [ids],
             self._word.max_tokens,
-            eos=self._encoder.eos,
+            ends={self._encoder.eos},
             temperature=self._word.temperature,
-            generator=torch.Generator().manual_seed(mark % 2**63),
+            seeds=[mark % 2**63],
         )
-        # Each token is a pass over all that precede it, and so is the end that is not written.
-        for size in range(len(ids), len(ids) + min(len(written) + 1, self._word.max_tokens)):
-            self._passed += min(size, self._model.context)
-        if len(written) == self._word.max_tokens and self._template is not None:
+        self._passed += written.passed
+        if not written.ended and self._template is not None:
             return Answer("", "cut")
-        text = self._tokenizer.decode(written)
+        text = self._tokenizer.decode(written.tokens)
         return Answer(text, useful(ask, text))
 
     def stop(self) -> None:
