@@ -329,13 +329,15 @@ class ShardWriter:
         """The part with the digests of its blocks."""
         if not part.sequences:
             return part
-        data = np.memmap(self._folder / part.file, dtype=np.uint8, mode="r")
         offsets = np.memmap(self._folder / part.rows, dtype="<i8", mode="r") if part.rows else None
         digests = []
-        for number in range(-(-part.sequences // index.block_rows)):
-            start, stop = block_span(index, part, offsets, number)
-            block = data[start * index.width : stop * index.width]
-            digests.append(xxhash.xxh3_128_hexdigest(block.data))
+        # Read and not mapped: pages that are mapped count as memory of the process.
+        with open(self._folder / part.file, "rb") as file:
+            for number in range(-(-part.sequences // index.block_rows)):
+                start, stop = block_span(index, part, offsets, number)
+                file.seek(start * index.width)
+                block = file.read((stop - start) * index.width)
+                digests.append(xxhash.xxh3_128_hexdigest(block))
         return part.model_copy(update={"blocks": tuple(digests)})
 
     def _append(self, split: Split, domain: str, ids: Ids, documents: int) -> Part:
