@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from graftwork.spec.model import Architecture, Experts
+from graftwork_train.nn.layers import activate
 from graftwork_train.nn.moe import (
     MixtureOfExperts,
     _Returned,
     balance_loss,
     balanced_bias,
+    combine,
     grouped_linear,
     route,
     z_loss,
@@ -212,9 +214,27 @@ def test_two_passes_give_the_same_bits():
 def test_rows_come_back_to_their_tokens_and_gradients_to_their_experts():
     order = torch.tensor([2, 0, 3, 1])
     place = order.argsort()
-    rows = torch.arange(8.0).reshape(4, 2).requires_grad_()
-    returned = _Returned.apply(rows, order, place)
-    assert torch.equal(returned[order], rows)
-    weights = torch.tensor([[1.0], [10.0], [100.0], [1000.0]])
-    (returned * weights).sum().backward()
-    assert torch.equal(rows.grad, weights[order].expand(4, 2))
+    rows = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(4, 2).requires_grad_()
+    weights = torch.tensor([[1.0, 10.0], [100.0, 1000.0]], dtype=torch.float64).requires_grad_()
+    returned = _Returned.apply(rows, weights, order, place)
+    plain = (rows[place].view(2, 2, 2) * weights[:, :, None]).sum(1)
+    assert torch.equal(returned, plain)
+    assert torch.autograd.gradcheck(
+        lambda y, w: _Returned.apply(y, w, order, place), (rows, weights)
+    )
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 8])
+def test_a_weighted_sum_is_that_of_its_definition(top_k):
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(5 * top_k, 6, generator=draw)
+    weights = torch.rand(5, top_k, generator=draw)
+    expected = (rows.view(5, top_k, 6) * weights[:, :, None]).sum(1)
+    torch.testing.assert_close(combine(rows, weights), expected)
+
+
+def test_gradients_of_swiglu_are_those_of_its_definition():
+    inner = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gate, up = inner.chunk(2, dim=-1)
+    assert torch.equal(activate("swiglu", inner), F.silu(gate) * up)
+    assert torch.autograd.gradcheck(lambda x: activate("swiglu", x), inner.requires_grad_())

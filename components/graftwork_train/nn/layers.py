@@ -6,6 +6,8 @@ instead loads torch's symbolic shapes, which costs a process several seconds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,5 +66,38 @@ def activate(mlp: str, inner: Tensor) -> Tensor:
         return F.gelu(inner)
     if mlp == "relu2":
         return F.relu(inner).square()
+    if mlp == "swiglu" and not torch.compiler.is_compiling():
+        product: Tensor = _SwiGlu.apply(inner)
+        return product
     gate, up = inner.chunk(2, dim=-1)
     return (F.silu(gate) if mlp == "swiglu" else F.gelu(gate)) * up
+
+
+class _SwiGlu(torch.autograd.Function):
+    """SwiGLU of halves side by side; their gradients are written there and not put together.
+
+    What is compiled needs none of it: there the compiler does the same.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        inner: Tensor,
+    ) -> Tensor:
+        gate, up = inner.chunk(2, dim=-1)
+        gated = F.silu(gate)
+        ctx.save_for_backward(inner, gated)
+        return gated * up
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        grad: Tensor,
+    ) -> Tensor:
+        inner, gated = ctx.saved_tensors
+        gate, up = inner.chunk(2, dim=-1)
+        found = torch.empty_like(inner)
+        to_gate, to_up = found.chunk(2, dim=-1)
+        torch.mul(grad, gated, out=to_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=to_gate)
+        return found
