@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from graftwork.errors import CorruptArtifactError, RunError
@@ -69,6 +70,11 @@ SHAPES = {
         {"experts": Experts(count=5, top_k=3, every=2), "kv_heads": 2, "head_dim": 12},
     ),
     "plain-experts": ("Qwen2Moe", {"experts": Experts(count=4, weights="plain")}),
+    "shared": ("Qwen2Moe", {"experts": Experts(count=4, shared=2, width=20), "kv_heads": 2}),
+    "shared-biased": (
+        "Qwen2Moe",
+        {"experts": Experts(count=4, shared=1, every=2, weights="plain"), "qkv_bias": True},
+    ),
     "bert": ("Bert", BERT),
     "bert-3-types": ("Bert", BERT | {"token_types": 3, "max_positions": 30, "norm_eps": 1e-6}),
 }
@@ -97,8 +103,12 @@ def spread(model: torch.nn.Module) -> None:
     """Weights large enough that a wrong rotation, bias or router would show."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.5 if parameter.ndim == 1 else 0.0, 0.2, generator=generator)
+        for name, parameter in model.named_parameters():
+            if "shared_expert_gate" in name:
+                # A gate with weights is what a model of ours cannot have.
+                parameter.zero_()
+            else:
+                parameter.normal_(0.5 if parameter.ndim == 1 else 0.0, 0.2, generator=generator)
 
 
 def open_theirs(folder, shape):
@@ -207,6 +217,34 @@ def test_experts_are_split_by_their_names():
     assert disk["model.layers.1.block_sparse_moe.experts.3.w2.weight"].shape == (32, 48)
 
 
+def test_a_shared_expert_is_doubled_in_the_files_and_its_gate_halves(tmp_path):
+    model = Decoder(build("shared"), VOCAB, CONTEXT, seed=5)
+    save_model(model, tmp_path)
+    disk = load_file(tmp_path / "model.safetensors")
+    prefix = "model.layers.1.mlp.shared_expert"
+    shared = model.model.layers[1].mlp.shared
+    assert torch.equal(disk[f"{prefix}.up_proj.weight"], shared.up_proj.weight)
+    assert torch.equal(disk[f"{prefix}.down_proj.weight"], 2 * shared.down_proj.weight)
+    assert not disk[f"{prefix}_gate.weight"].any()
+
+
+def test_masks_of_a_shared_expert_stay_masks():
+    name = "model.layers.0.mlp.shared.down_proj.weight"
+    mask = torch.tensor([[True, False]])
+    disk = to_disk({name: mask}, build("shared"))
+    assert torch.equal(disk["model.layers.0.mlp.shared_expert.down_proj.weight"], mask)
+    assert torch.equal(from_disk(disk, build("shared"))[name], mask)
+
+
+def test_a_shared_expert_whose_gate_was_trained_elsewhere_is_refused(tmp_path):
+    save_model(Decoder(build("shared"), VOCAB, CONTEXT), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.layers.1.mlp.shared_expert_gate.weight"][0, 3] = 0.1
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match=r"layers.1.mlp.shared_expert_gate.weight is not zero"):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -214,7 +252,7 @@ def test_experts_are_split_by_their_names():
         ({"mlp": "relu2"}, "mlp 'relu2'"),
         ({"norm": "layer"}, "LayerNorm"),
         ({"kind": "encoder"}, "RMSNorm"),
-        ({"experts": Experts(count=4, shared=1)}, "shared experts"),
+        ({"experts": Experts(count=4, shared=1), "qk_norm": "head"}, "shared experts"),
         ({"experts": Experts(count=4, bias_rate=0.01)}, "biases that balance experts"),
         ({"qk_norm": "whole"}, "qk_norm 'whole'"),
     ],
@@ -261,6 +299,11 @@ def test_a_foreign_checkpoint_is_refused_by_name(change, message, tmp_path):
             "qwen2-experts",
             {"shared_expert_intermediate_size": 40},
             "has shared_expert_intermediate_size 40",
+        ),
+        (
+            "shared",
+            {"shared_expert_intermediate_size": 50},
+            "has shared_expert_intermediate_size 50",
         ),
         ("every-other", {"decoder_sparse_step": 1}, "has qkv_bias False"),
         ("every-other", {"mlp_only_layers": [1]}, r"has mlp_only_layers \[1\]"),

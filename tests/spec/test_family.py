@@ -26,6 +26,7 @@ EXPRESSED = [
     ("qwen2_moe", {"experts": {"count": 4, "every": 2}}),
     ("qwen2_moe", {"experts": {"count": 4}, "qkv_bias": True}),
     ("qwen2_moe", {"experts": {"count": 4, "weights": "plain"}}),
+    ("qwen2_moe", {"experts": {"count": 4, "shared": 2}}),
     ("bert", BERT),
 ]
 NOT_EXPRESSED = [
@@ -37,7 +38,7 @@ NOT_EXPRESSED = [
     ("heads that do not divide the width", {"heads": 5, "head_dim": 16}),
     ("qk_norm 'whole'", {"qk_norm": "whole"}),
     ("mlp_bias", {"qk_norm": "head", "mlp_bias": True}),
-    ("shared experts", {"experts": {"count": 4, "shared": 1}}),
+    ("shared experts", {"experts": {"count": 4, "shared": 1}, "qk_norm": "head"}),
     ("biases that balance experts", {"experts": {"count": 4, "bias_rate": 0.1}}),
     ("a capacity of experts", {"experts": {"count": 4, "capacity": 1.0}}),
     ("output_bias", {"experts": {"count": 4}, "qkv_bias": True, "output_bias": True}),

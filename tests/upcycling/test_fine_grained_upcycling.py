@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
@@ -17,11 +18,11 @@ def word(**changes):
 
 
 def _experts(made, layer=1):
-    tensors = load_file(made / "model.safetensors")
-    prefix = f"model.layers.{layer}.mlp."
-    gate_up, down = tensors[f"{prefix}gate_up"], tensors[f"{prefix}down"]
-    shared = [tensors[f"{prefix}shared.{name}_proj.weight"] for name in ("gate", "up", "down")]
-    return gate_up, down, shared
+    mixture = load_model(made).model.layers[layer].mlp
+    shared = [getattr(mixture.shared, f"{name}_proj").weight for name in ("gate", "up", "down")]
+    return [tensor.detach() for tensor in (mixture.gate_up, mixture.down)] + [
+        [tensor.detach() for tensor in shared]
+    ]
 
 
 def test_defaults_are_qwen_moes():
@@ -79,10 +80,15 @@ def test_shared_experts_are_one_block_and_count(checkpoint, upcycled):
     load_model(made)
 
 
-def test_without_shared_experts_a_family_holds_it(checkpoint, upcycled):
-    made, _ = upcycled(checkpoint(), word(experts=8, shared=0))
-    assert (made / "config.json").is_file()
-    load_model(made)
+@pytest.mark.parametrize("words", [{}, {"experts": 8, "shared": 0}])
+def test_transformers_scores_it_alike_with_shared_experts_and_without(checkpoint, upcycled, words):
+    made, _ = upcycled(checkpoint(), word(**words))
+    ids = torch.randint(0, 96, (1, 16), generator=torch.Generator().manual_seed(0))
+    model = load_model(made)
+    with torch.no_grad():
+        expected = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32)(ids).logits
+        found = model.logits(model(ids).hidden_BTD)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_nothing_is_promised():

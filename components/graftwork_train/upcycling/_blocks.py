@@ -215,7 +215,7 @@ def to_experts(
         if kind == "qwen2_moe":
             for name, shape in shared_expert(surgery.after.width).items():
                 zeros = Made(gate.dtype, shape, partial(np.zeros, shape, np.float32))
-                tensors[f"model.layers.{layer}.{module}.{name}"] = zeros
+                tensors.setdefault(f"model.layers.{layer}.{module}.{name}", zeros)
     return State(_config(surgery), tensors)
 
 
@@ -227,6 +227,12 @@ def _mixture(
         raise AssertionError("a mixture has experts")
     kind = family(surgery.after)
     numbers = range(experts.count)
+    if shared is not None and experts.shared:
+        for matrix in surgery.matrices:
+            several = [shared(layer, number, matrix) for number in range(experts.shared)]
+            block = joined(several, axis=1 if matrix == "down" else 0)
+            name, factor = _shared_name(kind, matrix)
+            yield name, scaled(block, factor)
     if kind in _FAMILIES:
         for matrix in surgery.matrices:
             for number in numbers:
@@ -240,11 +246,13 @@ def _mixture(
         yield "mlp.bias", Made("F32", (experts.count,), partial(np.zeros, experts.count, "f4"))
     if experts.adaptive:
         yield "mlp.balance", Made("F32", (1,), partial(np.full, 1, experts.balance, "f4"))
-    if shared is not None and experts.shared:
-        for matrix in surgery.matrices:
-            several = [shared(layer, number, matrix) for number in range(experts.shared)]
-            block = joined(several, axis=1 if matrix == "down" else 0)
-            yield f"mlp.shared.{matrix}_proj.weight", block
+
+
+def _shared_name(kind: str | None, matrix: Matrix) -> tuple[str, float]:
+    """Name of a shared expert's matrix, and by what it is multiplied there (`nn/hf/qwen2_moe`)."""
+    if kind is None:
+        return f"mlp.shared.{matrix}_proj.weight", 1.0
+    return f"mlp.shared_expert.{matrix}_proj.weight", 2.0 if matrix == "down" else 1.0
 
 
 def _split_name(kind: str, number: int, matrix: Matrix) -> str:
@@ -291,6 +299,12 @@ def expert_of(
         skipped = (number * stack.shape[1] + offset) * stack.shape[2] * SIZES[stack.dtype]
         return Stored(stack.dtype, shape, stack.path, stack.offset + skipped)
     return Made(stack.dtype, shape, lambda: stack.values()[number, offset : offset + rows])
+
+
+def shared_of(state: State, architecture: Architecture, layer: int, matrix: Matrix) -> Tensor:
+    """A matrix of a mixture's shared experts."""
+    name, factor = _shared_name(_kind(state, architecture), matrix)
+    return scaled(state.tensors[f"model.layers.{layer}.{name}"], 1 / factor)
 
 
 def _kind(state: State, architecture: Architecture) -> str | None:

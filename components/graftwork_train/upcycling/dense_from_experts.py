@@ -33,6 +33,7 @@ from graftwork_train.upcycling._blocks import (
     joined,
     router_of,
     scaled,
+    shared_of,
     to_dense,
 )
 from graftwork_train.upcycling.base import Upcycled, upcycle
@@ -63,8 +64,7 @@ def dense_from_experts(method: DenseFromExperts, mixture: State, seed: int) -> U
             for numbers in kept[layer]
         ]
         if experts.shared:
-            shared = f"model.layers.{layer}.mlp.shared.{matrix}_proj.weight"
-            pieces.append(mixture.tensors[shared])
+            pieces.append(shared_of(mixture, surgery.before, layer, matrix))
         return joined(pieces, axis=1 if down else 0) if len(pieces) > 1 else pieces[0]
 
     how = "means of experts" if method.how == "average" else "experts kept"

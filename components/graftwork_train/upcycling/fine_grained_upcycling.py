@@ -7,12 +7,11 @@ recipe as He et al. tell it, arXiv:2410.07524.
     expert c·G + s: units s·F/G .. (s+1)·F/G of copy c, a share of its weights drawn anew
 
 G is the granularity. All tokens pass the shared experts, which are the last ones; the others are
-chosen. 60 + 4 experts with 4 chosen are Qwen1.5-MoE's. The model has graftwork's own format as
-long as it has shared experts.
+chosen. 60 + 4 experts with 4 chosen are Qwen1.5-MoE's.
 
 Differs from the paper: it tells the recipe in a sentence; that single weights are redrawn, from
 N(0, initializer_range), is our reading, and so are renormalised weights. Qwen's shared experts have
-a gate of their own, ours none.
+a gate of their own, ours none: where the result is saved as a Qwen2-MoE, its gate is constant.
 """
 
 from __future__ import annotations

@@ -114,12 +114,12 @@ def _qwen3(a: Architecture) -> Iterator[str]:
         yield "mlp_bias"
 
 
-def _experts(a: Architecture) -> Iterator[str]:
+def _experts(a: Architecture, *, shared: bool = False) -> Iterator[str]:
     yield from _decoder(a)
     if a.experts is None:
         yield "no experts"
         return
-    if a.experts.shared:
+    if a.experts.shared and not shared:
         yield "shared experts"
     if a.experts.bias_rate:
         yield "biases that balance experts"
@@ -160,7 +160,7 @@ def _qwen3_moe(a: Architecture) -> Iterator[str]:
 
 
 def _qwen2_moe(a: Architecture) -> Iterator[str]:
-    yield from _experts(a)
+    yield from _experts(a, shared=True)
     if a.output_bias:
         yield "output_bias"
     if a.qk_norm:

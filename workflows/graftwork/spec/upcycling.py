@@ -191,6 +191,7 @@ class FineGrainedUpcycling(_Mixture):
         number="X2",
     )
     contract: ClassVar[Contract] = "none"
+    revision: ClassVar[int] = 2
     name: Literal["fine_grained_upcycling"]
     experts: int = Field(default=60, ge=2, le=4096)
     """Experts that tokens are sent to."""

@@ -1,7 +1,8 @@
 """Names of tensors: the model's own, and those of each family's files.
 
 Files hold each expert's matrices apart; here the two that experts begin with are stacked in
-`gate_up`, and all experts in one tensor. Weights, moments and masks are translated alike.
+`gate_up`, and all experts in one tensor. Weights, moments and masks are translated alike; what a
+Qwen2-MoE's constant gate halves is doubled in the files, moments like weights, and masks are not.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from graftwork.errors import RunError
 from graftwork.spec.family import family
 from graftwork.spec.model import Architecture
 from graftwork_train.layout import shared_expert
 from graftwork_train.nn.hf import bert, mixtral, olmoe, qwen2_moe, qwen3_moe
 from graftwork_train.nn.hf.files import Tensors
 
+# A shared expert, in our names and in Qwen2-MoE's.
+_OURS, _THEIRS = ".mlp.shared.", ".mlp.shared_expert."
 _EXPERTS = {
     "mixtral": mixtral.EXPERTS,
     "olmoe": olmoe.EXPERTS,
@@ -38,6 +42,8 @@ def to_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensor
             continue
         if kind == "bert":
             found[bert.to_theirs(name)] = tensor
+        elif kind == "qwen2_moe" and _OURS in name:
+            found[name.replace(_OURS, _THEIRS)] = _times(name, tensor, 2.0)
         elif kind in _EXPERTS:
             found |= _split(name, tensor, _EXPERTS[kind])
         else:
@@ -46,15 +52,17 @@ def to_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensor
 
 
 def idle_on_disk(architecture: Architecture) -> Tensors:
-    """What the family's files must hold and the model does not have: zeros that have no effect."""
-    if family(architecture) != "qwen2_moe":
+    """What the family's files must hold and the model does not have: zeros."""
+    if family(architecture) != "qwen2_moe" or architecture.experts is None:
         return {}
-    return {
-        f"model.layers.{layer}.mlp.{name}": torch.zeros(shape)
+    names = {
+        f"model.layers.{layer}.mlp.{name}": shape
         for layer in range(architecture.layers)
         if architecture.has_experts(layer)
         for name, shape in shared_expert(architecture.width).items()
     }
+    has = architecture.experts.shared > 0
+    return {n: torch.zeros(shape) for n, shape in names.items() if not (has and _THEIRS in n)}
 
 
 def from_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tensors:
@@ -63,6 +71,7 @@ def from_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tens
     Raises:
         KeyError: of a layer's experts some matrices are there and some are missing.
         RuntimeError: they are of different shapes.
+        RunError: a shared expert's gate is not constant.
     """
     kind = family(architecture)
     if kind == "bert":
@@ -70,6 +79,21 @@ def from_disk(tensors: Mapping[str, Tensor], architecture: Architecture) -> Tens
     if kind in _EXPERTS:
         return _stack(tensors, architecture, _EXPERTS[kind])
     return dict(tensors)
+
+
+def _times(name: str, tensor: Tensor, factor: float) -> Tensor:
+    """The tensor, times the factor where the gate halves it."""
+    halved = name.endswith("down_proj.weight") and tensor.is_floating_point()
+    return tensor * factor if halved else tensor
+
+
+def _check_constant(name: str, tensor: Tensor) -> None:
+    if tensor.count_nonzero():
+        raise RunError(
+            f"{name} is not zero, so that the shared expert has a gate, which graftwork's models "
+            f"lack",
+            "Give a checkpoint whose shared experts have none, or were not trained elsewhere.",
+        )
 
 
 def _split(name: str, tensor: Tensor, names: mixtral.ExpertNames) -> Tensors:
@@ -104,6 +128,10 @@ def _stack(
             layers[match[1]] = None
         elif not match[3].startswith("shared_expert"):
             found[f"{match[1]}.mlp.{match[3]}"] = tensor
+        elif architecture.experts.shared and match[3].startswith("shared_expert."):
+            found[name.replace(_THEIRS, _OURS)] = _times(name, tensor, 0.5)
+        elif architecture.experts.shared:
+            _check_constant(name, tensor)
     for layer in layers:
         for stack, parts in names.parts.items():
             pieces = [

@@ -1,8 +1,9 @@
 """Qwen2-MoE: a Llama or Qwen2 with experts, in every block or in one of so many.
 
-The family has a shared expert in each block of experts, and ours as it is written here has none:
-its inner size is 0. The files hold its empty matrices and its gate all the same, which multiplies
-nothing.
+The family has a shared expert in each block of experts, times the sigmoid of a gate, and ours has
+no gate. In the files the gate is zero, so that it halves whatever the token, and the shared
+expert's last matrix is doubled, which is exact in every format. Without shared experts its inner
+size is 0: the files hold its empty matrices and its gate all the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from graftwork_train.nn.hf.shared import (
 )
 
 EXPERTS = ExpertNames("mlp", {"gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",)})
+# Only a shared expert that a config marks so has the gate that ours amounts to.
+CONSTANT = "graftwork_constant_shared_gate"
 
 
 def config(a: Architecture, vocab: int, context: int, eos: int | None) -> dict[str, Any]:
@@ -38,7 +41,8 @@ def config(a: Architecture, vocab: int, context: int, eos: int | None) -> dict[s
         **found,
         "intermediate_size": a.hidden,
         "moe_intermediate_size": a.expert_hidden,
-        SHARED: 0,
+        SHARED: a.experts.shared * a.expert_hidden,
+        **({CONSTANT: True} if a.experts.shared else {}),
         "qkv_bias": a.qkv_bias,
         "use_sliding_window": False,
         "sliding_window": None,
@@ -52,20 +56,23 @@ def architecture(found: Mapping[str, Any]) -> Architecture:
     """The architecture that a `config.json` describes.
 
     Raises:
-        RunError: there is a shared expert, single blocks are named as dense, or nothing sets the
-            model apart from a Mixtral; or as `decoder_words`.
+        RunError: there is a shared expert with a gate, single blocks are named as dense, or
+            nothing sets the model apart from a Mixtral; or as `decoder_words`.
     """
-    if shared_inner(found):
-        raise refuse(SHARED, shared_inner(found))
+    inner, size = shared_inner(found), found["moe_intermediate_size"]
+    if inner and (not found.get(CONSTANT) or inner % size):
+        raise refuse(SHARED, inner)
     if found.get("mlp_only_layers"):
         raise refuse("mlp_only_layers", found["mlp_only_layers"])
     experts = Experts(
         **experts_words(found, balance=0.001),
-        width=found["moe_intermediate_size"],
+        width=size,
+        shared=inner // size,
         every=found.get("decoder_sparse_step", 1),
     )
     biased = found.get("qkv_bias", True)
-    if not biased and experts.every == 1 and experts.weights == "renormalised":
+    mixtral = experts.every == 1 and experts.weights == "renormalised" and not experts.shared
+    if not biased and mixtral:
         # The model is a Mixtral, whose tensors have other names.
         raise refuse("qkv_bias", biased)
     return Architecture(**decoder_words(found), qkv_bias=biased, experts=experts)
