@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import ray
@@ -27,11 +29,23 @@ def connected(cores: int) -> Iterator[None]:
         return
     # Nothing is sent to anyone, and what workers print is not the step's log.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _start(cores)
+    with _own_signals():
+        _start(cores)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put SIGTERM's handler back: Ray's own, which it leaves, exits before anything is saved."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _start(cores: int) -> None:

@@ -91,9 +91,9 @@ CELLS = [cell for cell in _all() if makes_sense(cell)]
 
 
 def _fast() -> frozenset[Cell]:
-    """A few of each fault, stages and moments in turn; two cells through Ray's workers."""
+    """A few of each fault, stages and moments in turn; three cells through Ray's workers."""
     chosen = []
-    for number in range(FAST - 2):
+    for number in range(FAST - 3):
         fault = ALONE[number % len(ALONE)]
         rest = [cell for cell in CELLS if cell.fault == fault and cell.workers == 1]
         rest = [cell for cell in rest if cell not in chosen]
@@ -102,7 +102,7 @@ def _fast() -> frozenset[Cell]:
         chosen.append(rest[0])
     together = [cell for cell in CELLS if cell.workers == 2 and cell.stage == STAGES[0]]
     chosen += [next(c for c in together if c.fault == "kill-worker" and c.moment == BETWEEN)]
-    chosen += [next(c for c in together if c.fault == "kill-driver")]
+    chosen += [next(c for c in together if c.fault == of) for of in ("kill-driver", "sigterm")]
     return frozenset(chosen)
 
 
