@@ -1,7 +1,8 @@
 """A model's scores on a fixed short text, one block in memory at a time.
 
 Surgery uses it to see what it did to the function: the same tokens through the model before and
-after. Calculated in fp64, so that a difference is the surgery's and not the rounding's.
+after. Calculated in fp64, so that a difference is the surgery's and not the rounding's; weights
+stay as they are stored, and are widened a few rows at a time, which a processor's cache holds.
 
 Shapes: B sequences, T tokens of each, D width, V vocabulary.
 """
@@ -9,17 +10,21 @@ Shapes: B sequences, T tokens of each, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from graftwork.errors import RunError
 from graftwork.spec.model import Architecture
 from graftwork_train.nn.attention import look
 from graftwork_train.nn.hf import from_disk
-from graftwork_train.nn.layers import make_norm
+from graftwork_train.nn.layers import Linear, activate, make_norm
+from graftwork_train.nn.moe import MixtureOfExperts
 from graftwork_train.nn.positions import rotary_tables
 from graftwork_train.nn.transformer import Block, Transform
 from graftwork_train.state import State
@@ -36,11 +41,11 @@ def average(values):
         raise ValueError("the list is empty")
     return sum(values) / len(values)
 """
-LENGTH = 128
+LENGTH = 64
 # What keeps a function within rounding: the contract of methods that promise `exact`.
 EXACT = 1e-5
-# Rows of the head that are widened to fp64 at once; few of them stay in a processor's cache.
-_ROWS = 512
+# Rows of a matrix that are widened to fp64 at once.
+_ROWS = 256
 _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16,
 }  # fmt: skip
@@ -108,9 +113,7 @@ class _Outside:
             x_BTD = self._norm()(x_BTD)
         if self._architecture.kind == "encoder":
             x_BTD = self._load(Transform(self._architecture), "transform.")(x_BTD)
-        weight_VD = self._values(HEAD if HEAD in self._names else EMBEDDING)
-        parts = [x_BTD @ rows.double().T for rows in weight_VD.split(_ROWS)]
-        scores_BTV = torch.cat(parts, dim=-1)
+        scores_BTV = _product(x_BTD, self._values(HEAD if HEAD in self._names else EMBEDDING))
         return scores_BTV + self._values(BIAS).double() if BIAS in self._names else scores_BTV
 
     def _norm(self) -> nn.Module:
@@ -147,16 +150,57 @@ def _blocks(state: State, architecture: Architecture) -> Iterator[Block]:
         }
         # One block alone might be of another family.
         ours = from_disk(weights, architecture)
-        # Widened on the way into the block, whose memory serves all layers.
-        block.load_state_dict({n.removeprefix("model.layers.0."): ours[n] for n in ours})
+        # Vectors are widened here, matrices where they are used.
+        wide = {n: t.double() if t.ndim == 1 else t for n, t in ours.items()}
+        block.load_state_dict(
+            {n.removeprefix("model.layers.0."): wide[n] for n in wide}, assign=True
+        )
         yield block
 
 
 def _alone(architecture: Architecture, *, mixed: bool) -> Block:
-    """A block with or without experts, fp64."""
+    """A block with or without experts, whose matrices may be of any type."""
     experts = architecture.experts.model_copy(update={"every": 1}) if architecture.experts else None
     one = architecture.model_copy(update={"layers": 1, "experts": experts if mixed else None})
-    return Block(one).double()
+    block = Block(one)
+    for module in [*block.modules()]:
+        for name, child in module.named_children():
+            if isinstance(child, Linear):
+                setattr(module, name, _Widening(child))
+    if isinstance(block.mlp, MixtureOfExperts):
+        block.mlp.multiply = partial(_experts, block.mlp)
+    return block
+
+
+class _Widening(nn.Module):
+    """A linear layer in the type of its input."""
+
+    def __init__(self, linear: Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        y = _product(x, self.weight)
+        return y if self.bias is None else y + self.bias
+
+
+def _product(x: Tensor, weight_FD: Tensor) -> Tensor:
+    """(..., D) to (..., F)."""
+    parts = [x @ rows_FD.to(x.dtype).T for rows_FD in weight_FD.split(_ROWS)]
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+
+def _experts(mixture: MixtureOfExperts, x: Tensor, tokens_E: Tensor | None) -> Tensor:
+    """What experts make of their rows, as `MixtureOfExperts.multiply` has them."""
+    first_EFD, down_EDF = mixture.first(), mixture.down
+    groups = x.unbind(0) if tokens_E is None else x.split(tokens_E.tolist())
+    made = [
+        _product(activate(mixture.kind, _product(rows, first_FD)), down_DF)
+        for rows, first_FD, down_DF in zip(groups, first_EFD, down_EDF, strict=True)
+        if len(rows)
+    ]
+    return torch.stack(made) if tokens_E is None else torch.cat(made)
 
 
 def _raw(tensor: Stored | Made) -> Tensor:
@@ -164,8 +208,12 @@ def _raw(tensor: Stored | Made) -> Tensor:
     if not isinstance(tensor, Stored) or not size(tensor):
         values = tensor.values()
         return torch.from_numpy(values if values.flags.writeable else values.copy())
-    data = bytearray(size(tensor))
-    with tensor.path.open("rb") as file:
+    data = np.empty(size(tensor), np.uint8)
+    with tensor.path.open("rb", buffering=0) as file:
         file.seek(tensor.offset)
-        file.readinto(data)
-    return torch.frombuffer(data, dtype=_TYPES[tensor.dtype]).reshape(tensor.shape)
+        left = data.data
+        while count := file.readinto(left):
+            left = left[count:]
+    if left:
+        raise RunError(f"{tensor.path} ended inside a tensor", "Build the artifact again.")
+    return torch.from_numpy(data).view(_TYPES[tensor.dtype]).reshape(tensor.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Change:
     difference: float
     loss_before: float
     loss_after: float
+    seconds: float
 
 
 def write_result(job: Job, before: Patient, after: State, target: Architecture) -> ModelCard:
@@ -89,6 +91,7 @@ def check_function(job: Job, before: Patient, card: ModelCard, contract: Contrac
         RunError: the method promises to keep the function and has not, or the model's scores are
             no numbers to begin with.
     """
+    began = time.perf_counter()
     tokens = probe_tokens(before.folder, card.vocab, card.context)
     old = logits(before.state, before.card.architecture, tokens)
     new = logits(State.open(job.out, own=True), card.architecture, tokens)
@@ -96,6 +99,7 @@ def check_function(job: Job, before: Patient, card: ModelCard, contract: Contrac
         difference=float((new - old).abs().max()),
         loss_before=mean_loss(old, tokens, card.architecture.kind),
         loss_after=mean_loss(new, tokens, card.architecture.kind),
+        seconds=time.perf_counter() - began,
     )
     if not (math.isfinite(change.loss_before) and math.isfinite(change.loss_after)):
         raise RunError(
@@ -120,6 +124,7 @@ def metrics(before: Patient, after: State, change: Change) -> dict[str, float]:
         "max_logit_difference": change.difference,
         "probe_loss_before": change.loss_before,
         "probe_loss": change.loss_after,
+        "probe_seconds": change.seconds,
     }
 
 

@@ -336,8 +336,7 @@ class ShardWriter:
             for number in range(-(-part.sequences // index.block_rows)):
                 start, stop = block_span(index, part, offsets, number)
                 file.seek(start * index.width)
-                block = file.read((stop - start) * index.width)
-                digests.append(xxhash.xxh3_128_hexdigest(block))
+                digests.append(xxhash.xxh3_128_hexdigest(file.read((stop - start) * index.width)))
         return part.model_copy(update={"blocks": tuple(digests)})
 
     def _append(self, split: Split, domain: str, ids: Ids, documents: int) -> Part:

@@ -300,12 +300,13 @@ class MixtureOfExperts(nn.Module):
             moved = adapted(self.balance, load_E, self.capacity, self.word.adaptive)
             self.balance.copy_(self.balance.where(keep > 0, moved))
 
-    def _first(self) -> Tensor:
+    def first(self) -> Tensor:
+        """The matrices that experts begin with, stacked, (E, F or 2F, D)."""
         return self.gate_up if self.kind in ("swiglu", "geglu") else self.up
 
     def _multiply(self, x: Tensor, tokens_E: Tensor | None) -> Tensor:
         """What the experts make of their rows: (S, D) sorted by expert, or (E, R, D)."""
-        first, down = self._first().to(x.dtype), self.down.to(x.dtype)
+        first, down = self.first().to(x.dtype), self.down.to(x.dtype)
         if tokens_E is None:
             return activate(self.kind, x @ first.transpose(1, 2)) @ down.transpose(1, 2)
         ends_E = tokens_E.cumsum(0).to(torch.int32)

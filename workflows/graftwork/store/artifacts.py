@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,10 @@ from graftwork.store.contents import (
     check_digest,
     check_size,
     digest_of,
-    entry_of,
     is_safe,
     regular_files,
     total_bytes,
+    write_record,
 )
 from graftwork.store.download import download
 from graftwork.store.files import explained, files_for, local_path
@@ -199,12 +200,14 @@ class Store:
         """
         self._inside(uri)
         with explained(str(folder)):
-            files = [entry_of(folder, path) for path in regular_files(folder)]
-            whole = record.model_copy(update={"files": files, "content": content_digest(files)})
-            text = whole.model_dump_json(indent=1)
-            (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+            paths = regular_files(folder)
+        names = [path.relative_to(folder).as_posix() for path in paths]
         check = _unfenced if fence is None else fence.check
-        self.files.place(folder, [entry.path for entry in files], uri, check)
+        with ThreadPoolExecutor(1) as pool:
+            # What goes over a network travels while it is summed up; its record goes last.
+            summed = pool.submit(write_record, folder, paths, record)
+            self.files.place(folder, names, uri, check, summed.result)
+        whole = summed.result()
         shutil.rmtree(folder, ignore_errors=True)
         if not self.files.local:
             self.files.clear(self.workspace(uri).folder)

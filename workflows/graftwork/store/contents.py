@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from graftwork.artifact import RECORD, FileEntry, Record
+from graftwork.artifact import RECORD, FileEntry, Record, content_digest
 from graftwork.errors import CorruptArtifactError
+from graftwork.store.files import explained
 
 
 def total_bytes(record: Record) -> int:
@@ -57,6 +59,15 @@ def entry_of(folder: Path, path: Path) -> FileEntry:
     return FileEntry(
         path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest
     )
+
+
+def write_record(folder: Path, paths: Sequence[Path], record: Record) -> Record:
+    """Fill in what the record tells of the files, and write it beside them."""
+    with explained(str(folder)):
+        files = [entry_of(folder, path) for path in paths]
+        whole = record.model_copy(update={"files": files, "content": content_digest(files)})
+        (folder / RECORD).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return whole
 
 
 def digest_of(file: BinaryIO) -> str:

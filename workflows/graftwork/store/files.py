@@ -23,6 +23,7 @@ from graftwork.spec.resources import Storage
 _BLOCK = 2**26
 _PAGE = 4096
 Check = Callable[[], None]
+Wait = Callable[[], object]
 
 
 class Files(Protocol):
@@ -39,10 +40,13 @@ class Files(Protocol):
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file under the folder, by relative path; empty where it is missing."""
 
-    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
+    def place(
+        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+    ) -> None:
         """Put the files named in the local folder at `uri`; the record, last, makes them whole.
 
-        `check` raises where they must not be put any more; it is asked before each change.
+        `check` raises where they must not be put any more; it is asked before each change. The
+        record lies in the folder once `recorded` returns.
         """
 
     def move(self, uri: str, target: str) -> None:
@@ -141,9 +145,12 @@ class LocalFiles:
                 if path.is_file()
             }
 
-    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
+    def place(
+        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+    ) -> None:
         """Rename the folder into place, once its record is on the disk."""
         target = local_path(uri)
+        recorded()
         with explained(uri):
             for name in (*names, RECORD):
                 _sync(folder / name)

@@ -20,7 +20,7 @@ from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
 from graftwork.store.download import LARGE
-from graftwork.store.files import Check
+from graftwork.store.files import Check, Wait
 from graftwork.store.patience import patient
 
 
@@ -138,7 +138,9 @@ class RemoteFiles:
                 return {}
             return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
 
-    def place(self, folder: Path, names: Sequence[str], uri: str, check: Check) -> None:
+    def place(
+        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+    ) -> None:
         """Upload the files, then the record; an outdated record goes first."""
         record = posixpath.join(uri, RECORD)
         with explained(uri):
@@ -149,9 +151,12 @@ class RemoteFiles:
             if any(self._in_parts(folder / name) for name in names):
                 # What an attempt that was killed has sent would lie there for ever, and cost.
                 self._objects().forget(uri)
-            for name in (*names, RECORD):
+            for name in names:
                 check()
                 self._upload(folder / name, posixpath.join(uri, name))
+            recorded()
+            check()
+            self._upload(folder / RECORD, record)
 
     @patient
     def _upload(self, path: Path, uri: str) -> None:
