@@ -1,6 +1,7 @@
-"""One surgery in a process of its own, for `surgery.py`: from folder to folder, nothing besides.
+"""One surgery in a process of its own, for `surgery.py`.
 
-python benchmarks/surgeon.py g_stack SOURCE TARGET
+python benchmarks/surgeon.py g_stack SOURCE TARGET    from folder to folder, nothing besides
+python benchmarks/surgeon.py step STEP.json           a workflow's step, its inputs fetched first
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from graftwork.spec.growth import GStack
 from graftwork.spec.upcycling import SparseUpcycling
+from graftwork.store import Store
+from graftwork_train import run
 from graftwork_train.growth import grow
 from graftwork_train.state import State
 from graftwork_train.upcycling import upcycle
@@ -42,5 +45,25 @@ def operate(method: str, source: Path, target: Path) -> None:
     sys.stdout.write(json.dumps(told) + "\n")
 
 
+def step(path: str) -> None:
+    """Perform a step; prints the seconds that this took from its inputs to its committed artifact.
+
+    Python's start and its modules are not in them, which no copy loads either.
+    """
+    found = run.load(path)
+    run.import_stage(found.spec.kind)
+    store = Store(found.storage)
+    began = time.perf_counter()
+    record = run.execute(found, store)
+    told = {
+        "seconds": time.perf_counter() - began,
+        "check": record.metrics["probe_seconds"],
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
 if __name__ == "__main__":
-    operate(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[1] == "step":
+        step(sys.argv[2])
+    else:
+        operate(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

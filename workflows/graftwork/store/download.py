@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,20 +32,19 @@ def download(files: Files, uri: str, size: int, target: Path) -> str:
                 copy.write(chunk)
         return digest.hexdigest()
     buffers = [bytearray(min(WINDOW, size)) for _ in range(2)]
-    with target.open("wb") as copy, ThreadPoolExecutor(1) as keeper:
-
-        def keep(part: memoryview) -> None:
-            digest.update(part)
-            copy.write(part)
-
-        kept: Future[None] | None = None
+    with target.open("wb") as copy, ThreadPoolExecutor(2) as keepers:
+        kept: list[Future[object]] = []
         for number, begin in enumerate(range(0, size, WINDOW)):
             part = memoryview(buffers[number % 2])[: size - begin]
             # The part before is kept meanwhile; its own buffer was free again one part ago.
             files.load(uri, begin, part)
-            if kept is not None:
-                kept.result()
-            kept = keeper.submit(keep, part)
-        if kept is not None:
-            kept.result()
+            _wait(kept)
+            kept = [keepers.submit(digest.update, part), keepers.submit(copy.write, part)]
+        _wait(kept)
     return digest.hexdigest()
+
+
+def _wait(futures: Iterable[Future[object]]) -> None:
+    """Wait until all have ended; what one has raised is raised here."""
+    for future in futures:
+        future.result()
