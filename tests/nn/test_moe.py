@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.layers import activate
 from graftwork_train.nn.moe import (
+    GROUP,
     MixtureOfExperts,
     _Returned,
     balance_loss,
     balanced_bias,
     combine,
+    fill_up,
     grouped_linear,
     route,
     z_loss,
@@ -238,3 +240,15 @@ def test_gradients_of_swiglu_are_those_of_its_definition():
     gate, up = inner.chunk(2, dim=-1)
     assert torch.equal(activate("swiglu", inner), F.silu(gate) * up)
     assert torch.autograd.gradcheck(lambda x: activate("swiglu", x), inner.requires_grad_())
+
+
+def test_groups_are_filled_up_and_every_assignment_keeps_a_row_of_its_own():
+    experts = torch.randint(0, 5, (300,), generator=torch.Generator().manual_seed(0))
+    order, tokens = experts.argsort(stable=True), experts.bincount(minlength=6)
+    filled, rows, groups = fill_up(order, torch.arange(300), tokens)
+    assert torch.equal(filled[rows], order)
+    assert groups.tolist() == [-(-n // GROUP) * GROUP for n in tokens.tolist()]
+    assert len(filled) == groups.sum()
+    # Each row lies in its expert's group.
+    group = torch.arange(6).repeat_interleave(groups)
+    assert torch.equal(group[rows], experts[order])

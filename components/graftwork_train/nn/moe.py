@@ -24,6 +24,9 @@ from graftwork.spec.model import Architecture
 from graftwork_train.nn.attention import compute_type
 from graftwork_train.nn.layers import Linear, activate
 
+# Rows that a group of a CPU has, or a multiple of them.
+GROUP = 64
+
 
 class Routing(NamedTuple):
     """How tokens were sent; of one layer, or stacked over layers.
@@ -186,9 +189,25 @@ class _Returned(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         y_SD, weights_Nk, order_S, place_S = ctx.saved_tensors
         grad_SD = grad_ND.index_select(0, order_S // weights_Nk.shape[1])
-        weights_S = weights_Nk.flatten().index_select(0, order_S).to(y_SD.dtype)
-        to_weights_S = (grad_SD * y_SD).sum(1, dtype=weights_Nk.dtype).index_select(0, place_S)
+        # Rows that fill groups up are no assignment's, and have no weight.
+        none_S = weights_Nk.new_zeros(len(order_S))
+        weights_S = none_S.index_copy_(0, place_S, weights_Nk.flatten()).to(y_SD.dtype)
+        products_S = torch.bmm(grad_SD[:, None], y_SD[:, :, None]).flatten().to(weights_Nk.dtype)
+        to_weights_S = products_S.index_select(0, place_S)
         return grad_SD * weights_S[:, None], to_weights_S.view_as(weights_Nk), None, None
+
+
+def fill_up(order_S: Tensor, rows_S: Tensor, tokens_E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Groups as long as a multiple of GROUP: the order of rows, where each stands, and the groups.
+
+    A CPU's library builds a kernel for every number of rows that it has not seen, and groups are
+    of another length in every step. What fills them up repeats the first assignment's row.
+    """
+    filled_E = (tokens_E + GROUP - 1) // GROUP * GROUP
+    added_E = filled_E - tokens_E
+    rows_S = rows_S + (added_E.cumsum(0) - added_E).repeat_interleave(tokens_E)
+    filled_S = order_S.new_zeros(int(filled_E.sum())).index_copy_(0, rows_S, order_S)
+    return filled_S, rows_S, filled_E
 
 
 def combine(y_SD: Tensor, weights_Nk: Tensor) -> Tensor:
@@ -316,10 +335,13 @@ class MixtureOfExperts(nn.Module):
         self, x_ND: Tensor, weights_Nk: Tensor, order_S: Tensor, tokens_E: Tensor
     ) -> Tensor:
         """What the experts make of each token, (N, D)."""
-        index_S = torch.arange(len(order_S), device=order_S.device)
-        place_S = torch.empty_like(order_S).index_copy_(0, order_S, index_S)
-        y_SD = self.multiply(_Sent.apply(x_ND, order_S, place_S, self.top_k), tokens_E)
-        y_ND: Tensor = _Returned.apply(y_SD, weights_Nk, order_S, place_S)
+        rows_S = torch.arange(len(order_S), device=order_S.device)
+        filled_S = order_S
+        if order_S.device.type == "cpu" and not torch.compiler.is_compiling():
+            filled_S, rows_S, tokens_E = fill_up(order_S, rows_S, tokens_E)
+        place_S = torch.empty_like(order_S).index_copy_(0, order_S, rows_S)
+        y_SD = self.multiply(_Sent.apply(x_ND, filled_S, place_S, self.top_k), tokens_E)
+        y_ND: Tensor = _Returned.apply(y_SD, weights_Nk, filled_S, place_S)
         return y_ND
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
