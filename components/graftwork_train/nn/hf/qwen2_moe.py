@@ -60,14 +60,14 @@ def architecture(found: Mapping[str, Any]) -> Architecture:
             nothing sets the model apart from a Mixtral; or as `decoder_words`.
     """
     inner, size = shared_inner(found), found["moe_intermediate_size"]
-    if inner and (not found.get(CONSTANT) or inner % size):
+    if inner and (not found.get(CONSTANT) or not size or inner % size):
         raise refuse(SHARED, inner)
     if found.get("mlp_only_layers"):
         raise refuse("mlp_only_layers", found["mlp_only_layers"])
     experts = Experts(
         **experts_words(found, balance=0.001),
         width=size,
-        shared=inner // size,
+        shared=inner // size if inner else 0,
         every=found.get("decoder_sparse_step", 1),
     )
     biased = found.get("qkv_bias", True)
