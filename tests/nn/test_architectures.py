@@ -53,7 +53,7 @@ def test_active_parameters_are_all_but_the_experts_that_a_token_misses(name):
     missed = 0
     if architecture.experts:
         block = Decoder(architecture, VOCAB, CONTEXT).model.layers[0].mlp
-        each = (block._first().numel() + block.down.numel()) // architecture.experts.count
+        each = (block.first().numel() + block.down.numel()) // architecture.experts.count
         missed = architecture.layers * (architecture.experts.count - architecture.experts.top_k)
         missed *= each
     assert architecture.active_parameters(VOCAB) == architecture.parameters(VOCAB) - missed
