@@ -134,7 +134,8 @@ def page(data: dict[str, Entry]) -> str:
     )
     return (
         f"{LEAD}\n{HEAD}{table}\n## What it took\n\n"
-        "Minutes are the sum over all stages and seeds.\n\n"
+        "Minutes are the sum over all stages and seeds, and longer where the machine did other "
+        "things too.\n\n"
         f"| spec | made | machine | minutes | FLOPs |\n|---|---|---|---|---|\n{costs}"
     )
 
