@@ -56,6 +56,9 @@ METHODS = {
     "sparse_upcycling": "upcycle: {from: small, method: {name: sparse_upcycling, "
     f"experts: {EXPERTS}, top_k: 1, every: 1}}}}",
 }
+# What performs a step: as in a container, and with its seconds told.
+CONTAINER = ("-m", "graftwork_train.run")
+TIMED = (str(Path(__file__).with_name("surgeon.py")), "step")
 KEY = "benchmark-only"
 PORT = 19733
 # Numbers that weights are made of.
@@ -274,11 +277,11 @@ class Steps:
         )
         self.plan = plan_files([self.spec])
 
-    def run(self, name: str) -> Run:
-        """One step, as a container runs it."""
+    def run(self, name: str, program: Sequence[str] = CONTAINER) -> Run:
+        """One step, as a container runs it, or by another program."""
         path = self.root / f"{name}.json"
         path.write_text(self.plan[name].step.dumps())
-        command = [sys.executable, "-W", "ignore", "-m", "graftwork_train.run", str(path)]
+        command = [sys.executable, "-W", "ignore", *program, str(path)]
         return measured(command, self.root / "log.txt")
 
     def uri(self, name: str) -> str:
@@ -346,10 +349,7 @@ def _turn(steps: Steps, name: str, client: object, bucket: str, root: Path) -> T
     """Both ways, once; the step's artifact goes."""
     # What a turn before has fetched would not be fetched again.
     os.environ["GRAFTWORK_CACHE"] = str(root / "cache")
-    path = root / f"{name}.json"
-    path.write_text(steps.plan[name].step.dumps())
-    script = str(Path(__file__).with_name("surgeon.py"))
-    run = measured([sys.executable, "-W", "ignore", script, "step", str(path)], root / "log.txt")
+    run = steps.run(name, TIMED)
     told = json.loads(run.output.splitlines()[-1])
     shutil.rmtree(root / "cache")
     keys = {stage: steps.uri(stage).split(f"{bucket}/")[1] for stage in ("small", name)}

@@ -305,6 +305,7 @@ def test_a_foreign_checkpoint_is_refused_by_name(change, message, tmp_path):
             {"shared_expert_intermediate_size": 50},
             "has shared_expert_intermediate_size 50",
         ),
+        ("shared", {"moe_intermediate_size": 0}, "has shared_expert_intermediate_size 40"),
         ("every-other", {"decoder_sparse_step": 1}, "has qkv_bias False"),
         ("every-other", {"mlp_only_layers": [1]}, r"has mlp_only_layers \[1\]"),
         ("bert", {"hidden_act": "gelu_new"}, "has hidden_act 'gelu_new'"),
