@@ -264,3 +264,19 @@ def test_kfp_s_name_for_a_server_of_its_own_is_read_through_the_endpoint(made, m
     named = step.model_copy(update={"storage": Storage(root=root)})
     record, path = Store(named.storage).fetch(named.uri)
     assert {entry.path: (path / entry.path).read_bytes() for entry in record.files} == FILES
+
+
+@pytest.mark.parametrize("late", ["a.bin", "sub/b.txt"])
+def test_an_upload_that_is_cut_off_leaves_no_record(made, monkeypatch, late):
+    store, step = made
+    upload = store.files._upload
+
+    def fail(path, uri):
+        if uri.endswith(late):
+            raise RunError("the server has gone", "Start it.")
+        upload(path, uri)
+
+    monkeypatch.setattr(store.files, "_upload", fail)
+    with pytest.raises(RunError, match="has gone"):
+        put(store, step, FILES)
+    assert store.read_record(step.uri) is None
