@@ -1,3 +1,4 @@
+import contextlib
 import struct
 
 import numpy as np
@@ -49,6 +50,26 @@ def test_tensors_larger_than_a_chunk_are_copied_whole(tmp_path, monkeypatch):
     save_file({"a": values}, tmp_path / "in.safetensors")
     write_file(tmp_path / "out.safetensors", read_header(tmp_path / "in.safetensors"))
     assert torch.equal(load_file(tmp_path / "out.safetensors")["a"], values)
+
+
+def test_who_follows_is_told_of_bytes_that_are_in_the_file_already(tmp_path, monkeypatch):
+    monkeypatch.setattr("graftwork_train.tensorfile._CHUNK", 1000)
+    path, heard = tmp_path / "out.safetensors", []
+    save_file({"a": torch.randn(999, 3)}, tmp_path / "in.safetensors")
+    tensors = {**read_header(tmp_path / "in.safetensors"), "b": Made("F32", (9,), lambda: ones)}
+    ones = np.ones(9, np.float32)
+
+    @contextlib.contextmanager
+    def follow(followed, total):
+        assert followed == path
+        yield lambda position: heard.append((position, path.stat().st_size, total))
+        heard.append((path.stat().st_size,) * 3)
+
+    written = write_file(path, tensors, follow)
+    positions, sizes, totals = zip(*heard, strict=True)
+    assert positions == sizes == tuple(sorted(positions))
+    assert len(positions) == 12 + 1 + 1
+    assert set(totals) == {written} == {positions[-2], positions[-1]}
 
 
 @pytest.mark.parametrize(

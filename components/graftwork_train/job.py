@@ -14,6 +14,7 @@ from graftwork import progress
 from graftwork.artifact import Record
 from graftwork.step import Step
 from graftwork.store.attempts import Workspace
+from graftwork.store.delivery import Follow, unfollowed
 from graftwork.store.ranges import RemoteArtifact
 
 # Files of an artifact that the report reads, whichever stage wrote them.
@@ -58,6 +59,8 @@ class Job:
             which leaves such arms out, is ever given any.
         workspace: Folder in storage that all attempts at the step and all its workers share, with
             the run's attempt claimed. Default: `scratch`, for a job that nobody else works at.
+        follow: Follows a large file of `out` while it is written, so that little is left to do
+            once the stage returns; it must not be changed afterwards.
     """
 
     step: Step
@@ -66,6 +69,7 @@ class Job:
     fetch: Callable[[int], Artifact]
     missing: frozenset[int] = frozenset()
     workspace: Workspace | None = None
+    follow: Follow = unfollowed
 
     def shared(self) -> Workspace:
         """The workspace, its attempt claimed."""

@@ -161,7 +161,8 @@ def execute(step: Step, store: Store) -> Record:
     out, scratch = store.staging(step.uri), store.scratch(step.uri)
     workspace = store.workspace(step.uri)
     workspace.claim(first=True)
-    job = Job(step, out, scratch, inputs.fetch, inputs.missing, workspace)
+    delivery = store.delivery(out, step.uri, workspace)
+    job = Job(step, out, scratch, inputs.fetch, inputs.missing, workspace, delivery.follow)
     try:
         started, clock = datetime.now(UTC), time.perf_counter()
         outcome = perform(step.spec.body, job)
@@ -169,8 +170,9 @@ def execute(step: Step, store: Store) -> Record:
         for note in outcome.notes:
             print(note, flush=True)  # noqa: T201 - the process's output is the step's log
         draft = make_record(step, outcome, inputs.records(), started, seconds)
-        return store.commit(out, draft, step.uri, workspace)
+        return store.commit(out, draft, step.uri, workspace, delivery)
     finally:
+        delivery.abandon()
         shutil.rmtree(out, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.errors import RunError
+from graftwork.store.delivery import Follow, unfollowed
 from graftwork_train.layout import layout, sizes, tied
 from graftwork_train.layout_own import OWN, own_architecture
 from graftwork_train.tensorfile import FLOATS, Shape, Tensor, read_header, size, write_file
@@ -139,7 +140,9 @@ class State:
         """Bytes of all tensors."""
         return sum(size(tensor) for tensor in self.tensors.values())
 
-    def write(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    def write(
+        self, folder: Path, shard_bytes: int = SHARD_BYTES, follow: Follow = unfollowed
+    ) -> None:
         """Write config and weights, streamed; one file, or several of about `shard_bytes`.
 
         In graftwork's own format the config is `graftwork.json`.
@@ -151,19 +154,19 @@ class State:
         self.check()
         shards = _shards(self.tensors, shard_bytes)
         if len(shards) == 1:
-            write_file(folder / WEIGHTS, shards[0])
+            write_file(folder / WEIGHTS, shards[0], follow)
         else:
-            self._write_shards(folder, shards)
+            self._write_shards(folder, shards, follow)
         own = self.config.get("model_type") == OWN
         config = {ours: self.config[key] for ours, key in _CARD.items()} if own else self.config
         text = json.dumps(dict(config), indent=2, sort_keys=True)
         (folder / (GRAFTWORK if own else CONFIG)).write_text(text + "\n", encoding="utf-8")
 
-    def _write_shards(self, folder: Path, shards: list[dict[str, Tensor]]) -> None:
+    def _write_shards(self, folder: Path, shards: list[dict[str, Tensor]], follow: Follow) -> None:
         places: dict[str, str] = {}
         for number, shard in enumerate(shards, start=1):
             name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            write_file(folder / name, shard)
+            write_file(folder / name, shard, follow)
             places.update(dict.fromkeys(shard, name))
         index = {"metadata": {"total_size": self.bytes}, "weight_map": places}
         text = json.dumps(index, indent=2, sort_keys=True)

@@ -75,7 +75,7 @@ def write_result(job: Job, before: Patient, after: State, target: Architecture) 
         OSError: the disk is full or not writable.
     """
     card = before.card.model_copy(update={"architecture": target})
-    after.write(job.out)
+    after.write(job.out, follow=job.follow)
     for pattern in COMPANIONS:
         for path in sorted(before.folder.glob(pattern)):
             shutil.copyfile(path, job.out / path.name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import RunError
+from graftwork.store.delivery import Follow, unfollowed
 
 SIZES = {
     "F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -119,8 +120,13 @@ def _entry(path: Path, start: int, total: int, entry: dict[str, Any]) -> Stored:
     return tensor
 
 
-def write_file(path: Path, tensors: Mapping[str, Tensor]) -> int:
+def write_file(path: Path, tensors: Mapping[str, Tensor], follow: Follow = unfollowed) -> int:
     """Write a safetensors file, tensor by tensor; returns the bytes written.
+
+    Args:
+        path: Where; what is there is overwritten.
+        tensors: By name, in any order.
+        follow: Is told while the file grows.
 
     Raises:
         RunError: a calculated tensor has another shape than it was announced with.
@@ -138,20 +144,25 @@ def write_file(path: Path, tensors: Mapping[str, Tensor]) -> int:
         }  # fmt: skip
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    total = 8 + len(text) + offset
+    with open(path, "wb") as file, follow(path, total) as told:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            _append(file, name, tensors[name])
-    return 8 + len(text) + offset
+            for _ in _append(file, name, tensors[name]):
+                file.flush()
+                told(file.tell())
+    return total
 
 
-def _append(file: BinaryIO, name: str, tensor: Tensor) -> None:
+def _append(file: BinaryIO, name: str, tensor: Tensor) -> Iterator[None]:
+    """Write a tensor; yields after every chunk."""
     if isinstance(tensor, Made):
         values = _checked(name, tensor).reshape(-1)
         # In parts, since encoding takes several times the memory of what it encodes.
         count = max(1, _CHUNK // values.itemsize)
         for begin in range(0, values.size, count):
             file.write(encode(values[begin : begin + count], tensor.dtype))
+            yield
         return
     left = size(tensor)
     buffer = memoryview(bytearray(min(_CHUNK, left)))
@@ -163,6 +174,7 @@ def _append(file: BinaryIO, name: str, tensor: Tensor) -> None:
                 raise RunError(f"{tensor.path} ended inside {name}", "Build the artifact again.")
             file.write(buffer[:count])
             left -= count
+            yield
 
 
 def _checked(name: str, tensor: Made) -> NDArray[Any]:

@@ -1,4 +1,6 @@
+import contextlib
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +69,20 @@ def test_the_cursor_and_the_tokenizer_are_kept_and_the_optimizer_is_not(job, mod
         "config.json", "generation_config.json", "graftwork.json", "model.safetensors",
         "summary.json", "tokenizer_config.json",
     }  # fmt: skip
+
+
+def test_the_weights_are_followed_while_they_are_written(job, model):
+    followed = []
+
+    @contextlib.contextmanager
+    def follow(path, total):
+        yield lambda position: None
+        followed.append((path.name, total, path.stat().st_size))
+
+    work = replace(job(STAGE, ("from", model())), follow=follow)
+    _perform(work)
+    size = (work.out / "model.safetensors").stat().st_size
+    assert followed == [("model.safetensors", size, size)]
 
 
 def test_the_report_reads_where_each_block_comes_from(job, model):

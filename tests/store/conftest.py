@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from graftwork.artifact import Record
 from graftwork.spec.resources import Storage
 from graftwork.spec.stages import Evaluate, Prepare
 from graftwork.spec.workflow import Stage
 from graftwork.step import Step, StepInput, step_fingerprint
-from graftwork.store import Store
+from graftwork.store import Store, delivery, download, remote, s3
 from graftwork.store.artifacts import keyed_inputs, python_version
 
 Files = dict[str, bytes]
@@ -98,3 +101,36 @@ def commit(store: Store) -> Callable[[Step, Files], Record]:
         return store.commit(folder, make_record(step, store), step.uri)
 
     return put
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """An S3 server on this machine."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
+    """A root in a bucket of its own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    bucket = f"b-{uuid.uuid4().hex[:8]}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return Storage(root=f"s3://{bucket}/runs", endpoint=endpoint, region="us-east-1")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything above a megabyte is large, and travels in several parts and windows."""
+    monkeypatch.setattr(s3, "PART", 5 * 2**20)
+    monkeypatch.setattr(s3, "READ", 2**20)
+    monkeypatch.setattr(download, "WINDOW", 3 * 2**20)
+    for module in (download, remote, delivery):
+        monkeypatch.setattr(module, "LARGE", 2**20)

@@ -1,41 +1,16 @@
 """Storage behind a URL, against a server on this machine and fsspec's own memory."""
 
-import uuid
-
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
-from graftwork.store import Store, download, find, open_file, remote, s3
+from graftwork.store import Store, find, open_file, s3
 from graftwork.store.attempts import SupersededError
 
 from .conftest import PREPARE, make_record, make_step
 
 FILES = {"a.bin": b"a" * 10, "sub/b.txt": b"bb"}
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def storage(endpoint, monkeypatch, tmp_path):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
-    bucket = f"b-{uuid.uuid4().hex[:8]}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return Storage(root=f"s3://{bucket}/runs", endpoint=endpoint, region="us-east-1")
 
 
 @pytest.fixture
@@ -211,16 +186,6 @@ def test_large_files_go_up_in_parts_and_come_back_in_ranges(storage, monkeypatch
         files.clear(f"{storage.root}/.work")
         assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
     assert files.sizes(f"{storage.root}/.work") == {}
-
-
-@pytest.fixture
-def small_parts(monkeypatch):
-    """Everything above a megabyte is large, and travels in several parts and windows."""
-    monkeypatch.setattr(s3, "PART", 5 * 2**20)
-    monkeypatch.setattr(s3, "READ", 2**20)
-    monkeypatch.setattr(download, "WINDOW", 3 * 2**20)
-    for module in (download, remote):
-        monkeypatch.setattr(module, "LARGE", 2**20)
 
 
 LONG = np.random.default_rng(0).bytes(11 * 2**20 + 7)

@@ -40,9 +40,9 @@ def grow(body: Grow, job: Job) -> Outcome:
     moments = _moments(before, grown) if body.optimizer_state == "grow" else {}
     card = surgery.write_result(job, before, grown.state, target)
     for name, tensors in grown.files.items():
-        write_file(job.out / name, tensors)
+        write_file(job.out / name, tensors, job.follow)
     if moments:
-        write_file(job.out / OPTIMIZER, moments)
+        write_file(job.out / OPTIMIZER, moments, job.follow)
     change = surgery.check_function(job, before, card, promise)
     notes = (*grown.notes, _told(change, promise))
     blocks = {

@@ -34,6 +34,7 @@ from graftwork.store.contents import (
     total_bytes,
     write_record,
 )
+from graftwork.store.delivery import Delivery
 from graftwork.store.download import download
 from graftwork.store.files import explained, files_for, local_path
 from graftwork.store.lease import Lease, Waiting, end_lease_of, local_lease, remote_lease
@@ -182,7 +183,19 @@ class Store:
             root = str(local_path(root).resolve())
         return Workspace(posixpath.join(root, ".work", self._relative(uri)), self.storage)
 
-    def commit(self, folder: Path, record: Record, uri: str, fence: Fence | None = None) -> Record:
+    def delivery(self, folder: Path, uri: str, fence: Fence | None = None) -> Delivery:
+        """What follows the folder's large files while they are written, for `commit`."""
+        check = _unfenced if fence is None else fence.check
+        return Delivery(self.files, folder, self._inside(uri), check)
+
+    def commit(
+        self,
+        folder: Path,
+        record: Record,
+        uri: str,
+        fence: Fence | None = None,
+        delivery: Delivery | None = None,
+    ) -> Record:
         """Make the folder's files the artifact at `uri`: whole, or not at all.
 
         Args:
@@ -190,6 +203,7 @@ class Store:
             record: What is known of them.
             uri: Where they go.
             fence: Tells whether the artifact is still ours to make; asked before every file.
+            delivery: Has followed files while they were written, and knows their digests.
 
         Returns:
             The record with its files and content filled in.
@@ -203,10 +217,11 @@ class Store:
             paths = regular_files(folder)
         names = [path.relative_to(folder).as_posix() for path in paths]
         check = _unfenced if fence is None else fence.check
+        digests, sent = delivery.settle() if delivery else ({}, {})
         with ThreadPoolExecutor(1) as pool:
             # What goes over a network travels while it is summed up; its record goes last.
-            summed = pool.submit(write_record, folder, paths, record)
-            self.files.place(folder, names, uri, check, summed.result)
+            summed = pool.submit(write_record, folder, paths, record, digests)
+            self.files.place(folder, names, uri, check, summed.result, sent)
         whole = summed.result()
         shutil.rmtree(folder, ignore_errors=True)
         if not self.files.local:

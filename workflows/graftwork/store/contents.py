@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,19 +52,22 @@ def regular_files(folder: Path) -> list[Path]:
     return [path for path in found if path != folder / RECORD]
 
 
-def entry_of(folder: Path, path: Path) -> FileEntry:
-    """What the record tells of a file."""
-    with path.open("rb") as file:
-        digest = digest_of(file)
-    return FileEntry(
-        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest
-    )
+def entry_of(folder: Path, path: Path, digests: Mapping[str, str]) -> FileEntry:
+    """What the record tells of a file; those in `digests` are not read."""
+    name = path.relative_to(folder).as_posix()
+    digest = digests.get(name)
+    if digest is None:
+        with path.open("rb") as file:
+            digest = digest_of(file)
+    return FileEntry(path=name, bytes=path.stat().st_size, sha256=digest)
 
 
-def write_record(folder: Path, paths: Sequence[Path], record: Record) -> Record:
+def write_record(
+    folder: Path, paths: Sequence[Path], record: Record, digests: Mapping[str, str]
+) -> Record:
     """Fill in what the record tells of the files, and write it beside them."""
     with explained(str(folder)):
-        files = [entry_of(folder, path) for path in paths]
+        files = [entry_of(folder, path, digests) for path in paths]
         whole = record.model_copy(update={"files": files, "content": content_digest(files)})
         (folder / RECORD).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return whole

@@ -11,7 +11,7 @@ import fcntl
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -24,6 +24,19 @@ _BLOCK = 2**26
 _PAGE = 4096
 Check = Callable[[], None]
 Wait = Callable[[], object]
+
+
+class Sending(Protocol):
+    """A file that is sent in parts while it is written; nobody sees it before `finish`."""
+
+    def reached(self, position: int, *, last: bool = False) -> None:
+        """Send what is written, up to `position`; `last` where this is the whole file."""
+
+    def finish(self) -> None:
+        """Wait for the parts, and make the object of them; raises what the client does."""
+
+    def abandon(self) -> None:
+        """Send no more; what is not finished leaves nothing behind."""
 
 
 class Files(Protocol):
@@ -40,13 +53,22 @@ class Files(Protocol):
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file under the folder, by relative path; empty where it is missing."""
 
+    def sending(self, path: Path, uri: str, total: int) -> Sending | None:
+        """Begin to send a file of `total` bytes that is still being written, where that is done."""
+
     def place(
-        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+        self,
+        folder: Path,
+        names: Sequence[str],
+        uri: str,
+        check: Check,
+        recorded: Wait,
+        sent: Mapping[str, Sending],
     ) -> None:
         """Put the files named in the local folder at `uri`; the record, last, makes them whole.
 
         `check` raises where they must not be put any more; it is asked before each change. The
-        record lies in the folder once `recorded` returns.
+        record lies in the folder once `recorded` returns. Of files in `sent` most is there.
         """
 
     def move(self, uri: str, target: str) -> None:
@@ -145,8 +167,17 @@ class LocalFiles:
                 if path.is_file()
             }
 
+    def sending(self, path: Path, uri: str, total: int) -> None:
+        """Nothing is sent: the folder will be renamed."""
+
     def place(
-        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+        self,
+        folder: Path,
+        names: Sequence[str],
+        uri: str,
+        check: Check,
+        recorded: Wait,
+        sent: Mapping[str, Sending],
     ) -> None:
         """Rename the folder into place, once its record is on the disk."""
         target = local_path(uri)

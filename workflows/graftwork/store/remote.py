@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -20,7 +20,7 @@ from graftwork.errors import GraftworkError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.store.corpora import FileInfo, is_hidden
 from graftwork.store.download import LARGE
-from graftwork.store.files import Check, Wait
+from graftwork.store.files import Check, Sending, Wait
 from graftwork.store.patience import patient
 
 
@@ -138,8 +138,22 @@ class RemoteFiles:
                 return {}
             return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
 
+    @patient
+    def sending(self, path: Path, uri: str, total: int) -> Sending | None:
+        """Begin to send a file in parts, where the storage takes parts."""
+        if not self._s3:
+            return None
+        with explained(uri):
+            return cast(Sending, self._objects().sending(uri, path, total))
+
     def place(
-        self, folder: Path, names: Sequence[str], uri: str, check: Check, recorded: Wait
+        self,
+        folder: Path,
+        names: Sequence[str],
+        uri: str,
+        check: Check,
+        recorded: Wait,
+        sent: Mapping[str, Sending],
     ) -> None:
         """Upload the files, then the record; an outdated record goes first."""
         record = posixpath.join(uri, RECORD)
@@ -148,12 +162,13 @@ class RemoteFiles:
             self.delete(record)
             for extra in self.sizes(uri).keys() - set(names):
                 self.delete(posixpath.join(uri, extra))
+            for name in names:
+                check()
+                if name not in sent or not _finished(sent[name]):
+                    self._upload(folder / name, posixpath.join(uri, name))
             if any(self._in_parts(folder / name) for name in names):
                 # What an attempt that was killed has sent would lie there for ever, and cost.
                 self._objects().forget(uri)
-            for name in names:
-                check()
-                self._upload(folder / name, posixpath.join(uri, name))
             recorded()
             check()
             self._upload(folder / RECORD, record)
@@ -236,6 +251,16 @@ class RemoteFiles:
     def _remove(self, uri: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.system.rm_file(uri)
+
+
+def _finished(sending: Sending) -> bool:
+    """Whether a file became an object; where not, it is all here and can be sent again."""
+    try:
+        sending.finish()
+    except Exception as error:  # each protocol's client has exceptions of its own
+        print(f"sending the file again: {_explain('upload', error).what}", flush=True)  # noqa: T201
+        return False
+    return True
 
 
 def find(pattern: str, storage: Storage) -> list[FileInfo]:

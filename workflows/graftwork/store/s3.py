@@ -6,25 +6,32 @@ which it brings with it, sign, sum up and copy several parts at once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
 from graftwork.spec.resources import Storage
 
 # Bytes of a part, and how many are on their way at once. A part is copied once on its way up, and
-# costs the server about as much whatever its size.
+# costs the server about as much whatever its size; its memory serves the next one, since that of
+# new memory has to be cleared page by page.
 PART, READ, THREADS = 64 * 2**20, 16 * 2**20, 4
 # The server allows no more parts in an object.
 MOST_PARTS = 10_000
 
+Fill = Callable[[int, memoryview], None]
+"""Puts an object's bytes from a place on into memory."""
+
 
 class ShortError(Exception):
-    """An object has fewer bytes than it should."""
+    """An object or a file has fewer bytes than it should."""
 
 
 class Objects:
@@ -46,39 +53,32 @@ class Objects:
 
     def upload(self, uri: str, data: memoryview) -> None:
         """Write an object, whole or not at all; the server checks a sum of every part."""
-        self._upload(uri, len(data), lambda begin, end: bytes(data[begin:end]))
+
+        def fill(begin: int, into: memoryview) -> None:
+            into[:] = data[begin : begin + len(into)]
+
+        self._upload(uri, len(data), fill)
 
     def upload_file(self, uri: str, path: Path) -> None:
         """Write a file, as `upload` does; in memory are only the parts that are on their way."""
+        self._upload(uri, path.stat().st_size, _file(path))
 
-        def read(begin: int, end: int) -> bytes:
-            with path.open("rb") as file:
-                file.seek(begin)
-                return file.read(end - begin)
-
-        self._upload(uri, path.stat().st_size, read)
-
-    def _upload(self, uri: str, total: int, read: Callable[[int, int], bytes]) -> None:
-        place = _place(uri)
-        size = max(PART, -(-total // MOST_PARTS))
-        if total <= size:
-            self._client.put_object(**place, Body=read(0, total))
+    def _upload(self, uri: str, total: int, fill: Fill) -> None:
+        if total <= PART:
+            body = bytearray(total)
+            fill(0, memoryview(body))
+            self._client.put_object(**_place(uri), Body=body)
             return
-        begun = {**place, "UploadId": self._client.create_multipart_upload(**place)["UploadId"]}
-
-        def put(number: int) -> dict[str, object]:
-            body = read(number * size, min((number + 1) * size, total))
-            done = self._client.upload_part(**begun, PartNumber=number + 1, Body=body)
-            sums = {name: done[name] for name in done if name.startswith("Checksum")}
-            sums.pop("ChecksumType", None)
-            return {"PartNumber": number + 1, "ETag": done["ETag"], **sums}
-
+        parts = Parts(self._client, uri, total, fill)
         try:
-            parts = _side_by_side(put, range(-(-total // size)))
-            self._client.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts})
+            parts.complete(_side_by_side(parts.put, range(parts.count)))
         except BaseException:
-            self._client.abort_multipart_upload(**begun)
+            parts.abort()
             raise
+
+    def sending(self, uri: str, path: Path, total: int) -> Sending:
+        """Begin to send a file that is still being written, and will have `total` bytes."""
+        return Sending(Parts(self._client, uri, total, _file(path)))
 
     def forget(self, folder: str) -> None:
         """Abort the uploads under a prefix that a lost process has begun."""
@@ -115,6 +115,84 @@ class Objects:
         _side_by_side(get, range(0, len(into), READ))
 
 
+class Parts:
+    """An object that goes up in parts, in any order; nobody sees it before `complete`."""
+
+    def __init__(self, client: Any, uri: str, total: int, fill: Fill) -> None:  # noqa: ANN401
+        self._client, self._fill, self._total = client, fill, total
+        # Another size of part, where the object would have too many of them.
+        self.size = max(PART, -(-total // MOST_PARTS))
+        self.count = -(-total // self.size)
+        place = _place(uri)
+        self._begun = {**place, "UploadId": client.create_multipart_upload(**place)["UploadId"]}
+        self._memory: SimpleQueue[bytearray] = SimpleQueue()
+
+    def put(self, number: int) -> dict[str, object]:
+        """Send a part; the server checks its sum. Returns what `complete` wants to know of it."""
+        begin = number * self.size
+        body = self._body(min(self.size, self._total - begin))
+        self._fill(begin, memoryview(body))
+        done = self._client.upload_part(**self._begun, PartNumber=number + 1, Body=body)
+        self._memory.put(body)
+        sums = {name: done[name] for name in done if name.startswith("Checksum")}
+        sums.pop("ChecksumType", None)
+        return {"PartNumber": number + 1, "ETag": done["ETag"], **sums}
+
+    def _body(self, length: int) -> bytearray:
+        with contextlib.suppress(Empty):
+            body = self._memory.get_nowait()
+            if len(body) == length:
+                return body
+        return bytearray(length)
+
+    def complete(self, parts: Sequence[dict[str, object]]) -> None:
+        """Make an object of all parts, in their order."""
+        told = {"Parts": list(parts)}
+        self._client.complete_multipart_upload(**self._begun, MultipartUpload=told)
+
+    def abort(self) -> None:
+        """Let the server delete the parts that it has."""
+        self._client.abort_multipart_upload(**self._begun)
+
+
+class Sending:
+    """A file whose parts are sent as they are written; it is an object once `finish` says so."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._sent: list[Future[dict[str, object]]] = []
+        self._over = False
+
+    def reached(self, position: int, *, last: bool = False) -> None:
+        """Send what is written, up to `position`; the last part is shorter than the others."""
+        ready = self._parts.count if last else position // self._parts.size
+        for number in range(len(self._sent), ready):
+            self._sent.append(self._pool.submit(self._parts.put, number))
+
+    def finish(self) -> None:
+        """Wait for the parts, and make the object of them.
+
+        Whatever the client raises is raised here, and the parts are gone then.
+        """
+        try:
+            self._parts.complete([part.result() for part in self._sent])
+        except BaseException:
+            self.abandon()
+            raise
+        self._over = True
+        self._pool.shutdown()
+
+    def abandon(self) -> None:
+        """Send no more; what is not an object yet goes."""
+        self._pool.shutdown(cancel_futures=True)
+        if not self._over:
+            self._over = True
+            # A server that is gone keeps the parts until `forget`, and the reason is told already.
+            with contextlib.suppress(BotoCoreError, ClientError):
+                self._parts.abort()
+
+
 def _side_by_side(action: Callable[[int], Any], items: Sequence[int]) -> list[Any]:
     """The results of an action on every item, in order; after a failure nothing more is begun."""
     with ThreadPoolExecutor(THREADS) as pool:
@@ -125,6 +203,19 @@ def _side_by_side(action: Callable[[int], Any], items: Sequence[int]) -> list[An
             for future in futures:
                 future.cancel()
             raise
+
+
+def _file(path: Path) -> Fill:
+    def fill(begin: int, into: memoryview) -> None:
+        with path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            while into:
+                count = file.readinto(into)
+                if not count:
+                    raise ShortError(path)
+                into = into[count:]
+
+    return fill
 
 
 def _place(uri: str) -> dict[str, str]:
