@@ -82,8 +82,8 @@ bench-train: $(VENV)/.dev ## Measure training on the CPU against a bare PyTorch 
 bench-data: $(VENV)/.dev ## Measure reading, filtering, tokenizing and packing; prints JSON.
 	$(BIN)/python benchmarks/run.py data
 
-bench-surgery: $(VENV)/.dev ## Measure stacking and upcycling 1.1B parameters against copies and, where MERGEKIT names it, mergekit; needs 11 GB.
-	timeout 1800 $(BIN)/python -W ignore benchmarks/surgery.py $(ARGS)
+bench-surgery: $(VENV)/.dev ## Measure stacking and upcycling 1.1B parameters against copies and, where MERGEKIT names it, mergekit; needs 11 GB, and 22 where MINIO names a server.
+	timeout 2700 $(BIN)/python -W ignore benchmarks/surgery.py $(ARGS)
 
 bench-cluster: $(VENV)/.dev ## Measure a run on a cluster: from submission to the first step, and whose seconds those are.
 	$(BIN)/python benchmarks/run.py cluster

@@ -16,9 +16,9 @@ verified and taken, the probe of the function before and after, and the commit.
 bytes and uploading the result's by boto3, digests taken of neither. `times_a_copy` is what
 fetching, surgery and committing take, digests included; `whole_step` is a step, with the probe of
 the function before and after, too. The server is a `minio` on PATH or at $MINIO, else moto's, which
-is itself the bottleneck of both.
+is itself the bottleneck of both and gets a model of one block.
 
-Needs 11 GB of disk, all cleaned up, and prints one JSON object.
+Needs 11 GB of disk, with minio 22, all cleaned up, and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -377,12 +377,17 @@ def empty_bin(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def minio() -> str | None:
+    """The server's binary, where there is one."""
+    return os.environ.get("MINIO") or shutil.which("minio")
+
+
 @contextlib.contextmanager
 def server(root: Path) -> Iterator[tuple[str, str]]:
     """An S3 server on loopback: minio's, or moto's where there is none."""
     os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY}
     settings = {"MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": KEY, "MINIO_BROWSER": "off"}
-    binary = os.environ.get("MINIO") or shutil.which("minio")
+    binary = minio()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server"]
     command += ["-H", "127.0.0.1", "-p", str(PORT)]
     if binary:
@@ -420,7 +425,7 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=22, help="blocks of the model on disk")
-    parser.add_argument("--s3-layers", type=int, default=1, help="blocks of the one in a bucket")
+    parser.add_argument("--s3-layers", type=int, help="blocks of the one in a bucket; moto's: 1")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--folder", help="for the files; default: the system's temporary one")
     parser.add_argument("--method", action="append", choices=tuple(METHODS), help="on disk; all")
@@ -440,7 +445,7 @@ def main() -> None:
             shutil.rmtree(root / "runs")
         shutil.rmtree(root / "small", ignore_errors=True)
         if "s3" in wanted:
-            small = Sizes(arguments.s3_layers)
+            small = Sizes(arguments.s3_layers or (arguments.layers if minio() else 1))
             results["s3_bytes"] = generate(root / "small", small).bytes
             results["s3"] = in_a_bucket(root, small, arguments.turns)
     print(json.dumps(results, indent=2))
