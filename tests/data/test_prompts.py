@@ -1,6 +1,7 @@
 """Templates: the same tokens as the filled text, the label's place, and texts that are cut."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -9,11 +10,12 @@ from graftwork.errors import RunError
 from graftwork.spec.prompts import Part, Prompt
 from graftwork_train.data.documents import Document
 from graftwork_train.data.prompts import Prompter, fitting, without_label
-from graftwork_train.data.tokenizer import EOS, Encoder
+from graftwork_train.data.tokenizer import EOS, Encoder, with_tokens
 
 WORDS = {"positive": "great", "negative": "awful"}
 SINGLE = Prompt(words=WORDS)
 PAIR = Prompt(template="{a} ? {label} , {b}", words={"yes": "Yes", "no": "No"})
+SOFT = Prompt(template="{a}<s1><s2> {label}<s3>", words=WORDS)
 TEXT = "the food was cold and the waiter slow , but we laughed . It was great . Yes , No , awful ."
 BLANK = 5
 
@@ -49,6 +51,18 @@ def test_a_space_before_a_place_belongs_to_it():
     assert SINGLE.parts() == (
         Part("a", ""), Part("", " It was"), Part("label", " "), Part("", " ."),
     )  # fmt: skip
+
+
+def test_a_soft_template_s_tokens_are_entries_of_their_own_which_no_text_has(encoder):
+    known = with_tokens(replace(encoder, vocab=encoder.vocab + 3), ("<s1>", "<s2>", "<s3>"))
+    (asked,) = Prompter.of(SOFT, known, 64, BLANK).ask([document()])
+    plain = "the food was cold ."
+    plain, filled = known.each([plain, SOFT.filled(plain, {}, "awful")])
+    new = [Tokenizer.from_str(known.text).token_to_id(sign) for sign in ("<s1>", "<s2>", "<s3>")]
+    assert [one for one in asked.ids if one in new] == new
+    assert asked.ids[asked.at - 2 : asked.at + 2].tolist() == [*new[:2], BLANK, new[2]]
+    assert [one for one in filled if one in new] == new
+    assert not set(plain) & set(new)
 
 
 @pytest.mark.parametrize("prompt", [SINGLE, PAIR], ids=["single", "pair"])

@@ -10,7 +10,11 @@ Training goes on with these texts, the label's word masked as any other, before 
 by the same template. Labels are the documents' own (fully supervised), or a tuned model's, from a
 stage that writes `pseudo_labels` (semi-supervised).
 
-Differs from the paper: templates are plain text. Soft ones, whose tokens are trained, are missing.
+A soft template is written with signs of its own, `{a} <s1> {label} <s2>`, that the tokenizer has
+in its `tokens`: their embeddings mean nothing before they are trained with all other weights.
+
+Differs from the paper: a soft template's embeddings begin as the model's others do, and not as
+those of tokens that its vocabulary left unused.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ class Prompt(Strict):
 
     template: str = "{a} It was {label} ."
     """Text with the places `{a}` for a document, `{label}` for the word of its label and, for
-    pairs, `{b}` for the second text, as in `{a} ? {label} , {b}`."""
+    pairs, `{b}` for the second text, as in `{a} ? {label} , {b}`. Signs that are in the tokenizer's
+    `tokens` make a soft template, as in `{a}<s1><s2> {label}`: they are trained, and no text has
+    them."""
     words: dict[str, Word] = Field(min_length=2)
     """The word that says each label, `{positive: good, negative: bad}`; one token each."""
     label: str = Field(default="label", min_length=1)
