@@ -3,9 +3,9 @@
 Shapes: B sequences, T tokens of each, D width, H query heads, K key and value heads, C size of
 a head.
 
-On a CPU torch's own kernel takes a table of T x T that is added to the scores; attention document
-by document, which needs none, was measured as slower there, from a few documents a sequence on.
-On a GPU FlexAttention skips what no token may see.
+On a CPU `rows`, or torch's own kernel where that is faster, takes a table of T x T that is added to
+the scores; attention document by document, which needs none, was measured as slower there, from a
+few documents a sequence on. On a GPU FlexAttention skips what no token may see.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from graftwork.spec.model import Architecture
 from graftwork_train.nn.layers import Linear, make_norm, normed
 from graftwork_train.nn.positions import alibi_slopes, rotate
+from graftwork_train.nn.rows import attend_rows, faster
 
 # FlexAttention's kernels take heads of at least this size; smaller ones are for tests.
 FLEX_HEAD = 16
@@ -154,6 +155,12 @@ class Attention(nn.Module):
         return q_BHTC, k_BKTC
 
     def _attend(self, q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, sight: Sight) -> Tensor:
+        kind = compute_type(q_BHTC)
+        if faster(q_BHTC, k_BKTC, kind):
+            q_BHTC, k_BKTC, v_BKTC = (x.to(kind) for x in (q_BHTC, k_BKTC, v_BKTC))
+            with torch.autocast("cpu", enabled=False):
+                y_BHTC: Tensor = attend_rows(q_BHTC, k_BKTC, v_BKTC, sight.mask, sight.causal)
+            return y_BHTC
         return F.scaled_dot_product_attention(
             q_BHTC,
             k_BKTC,

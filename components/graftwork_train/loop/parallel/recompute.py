@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.utils import checkpoint
 
+from graftwork_train.nn.rows import ATTEND_ROWS
+
 _KEPT = (
     "mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "_scaled_mm",
     "_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu",
@@ -46,6 +48,7 @@ def recompute(block: nn.Module, kind: Literal["none", "full", "selective"]) -> N
 
 
 def _operators() -> list[Any]:
-    """Those of `_KEPT` that this version of torch has."""
+    """Those of `_KEPT` that this version of torch has, and attention of our own."""
     found = [getattr(torch.ops.aten, name, None) for name in _KEPT]
-    return [operator.default for operator in found if operator is not None]
+    kept = [operator.default for operator in found if operator is not None]
+    return [*kept, ATTEND_ROWS]
