@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,6 +28,8 @@ MOST_PARTS = 10_000
 
 Fill = Callable[[int, memoryview], None]
 """Puts an object's bytes from a place on into memory."""
+Memory = SimpleQueue[bytearray]
+"""What parts lay in that have been sent."""
 
 
 class ShortError(Exception):
@@ -50,6 +52,9 @@ class Objects:
                 s3={"payload_signing_enabled": False},
             ),
         )
+        # Files that are sent while others are written share threads and memory, however many.
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._memory: Memory = SimpleQueue()
 
     def upload(self, uri: str, data: memoryview) -> None:
         """Write an object, whole or not at all; the server checks a sum of every part."""
@@ -69,7 +74,7 @@ class Objects:
             fill(0, memoryview(body))
             self._client.put_object(**_place(uri), Body=body)
             return
-        parts = Parts(self._client, uri, total, fill)
+        parts = Parts(self._client, uri, total, fill, SimpleQueue())
         try:
             parts.complete(_side_by_side(parts.put, range(parts.count)))
         except BaseException:
@@ -78,7 +83,7 @@ class Objects:
 
     def sending(self, uri: str, path: Path, total: int) -> Sending:
         """Begin to send a file that is still being written, and will have `total` bytes."""
-        return Sending(Parts(self._client, uri, total, _file(path)))
+        return Sending(Parts(self._client, uri, total, _file(path), self._memory), self._pool)
 
     def forget(self, folder: str) -> None:
         """Abort the uploads under a prefix that a lost process has begun."""
@@ -118,14 +123,20 @@ class Objects:
 class Parts:
     """An object that goes up in parts, in any order; nobody sees it before `complete`."""
 
-    def __init__(self, client: Any, uri: str, total: int, fill: Fill) -> None:  # noqa: ANN401
-        self._client, self._fill, self._total = client, fill, total
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - botocore makes its classes when it runs
+        uri: str,
+        total: int,
+        fill: Fill,
+        memory: Memory,
+    ) -> None:
+        self._client, self._fill, self._total, self._memory = client, fill, total, memory
         # Another size of part, where the object would have too many of them.
         self.size = max(PART, -(-total // MOST_PARTS))
         self.count = -(-total // self.size)
         place = _place(uri)
         self._begun = {**place, "UploadId": client.create_multipart_upload(**place)["UploadId"]}
-        self._memory: SimpleQueue[bytearray] = SimpleQueue()
 
     def put(self, number: int) -> dict[str, object]:
         """Send a part; the server checks its sum. Returns what `complete` wants to know of it."""
@@ -158,9 +169,8 @@ class Parts:
 class Sending:
     """A file whose parts are sent as they are written; it is an object once `finish` says so."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._pool = ThreadPoolExecutor(THREADS)
+    def __init__(self, parts: Parts, pool: ThreadPoolExecutor) -> None:
+        self._parts, self._pool = parts, pool
         self._sent: list[Future[dict[str, object]]] = []
         self._over = False
 
@@ -181,13 +191,14 @@ class Sending:
             self.abandon()
             raise
         self._over = True
-        self._pool.shutdown()
 
     def abandon(self) -> None:
         """Send no more; what is not an object yet goes."""
-        self._pool.shutdown(cancel_futures=True)
         if not self._over:
             self._over = True
+            for part in self._sent:
+                part.cancel()
+            wait(self._sent)
             # A server that is gone keeps the parts until `forget`, and the reason is told already.
             with contextlib.suppress(BotoCoreError, ClientError):
                 self._parts.abort()
