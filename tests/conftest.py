@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from graftwork.spec.resources import Storage
 from graftwork_train.layout import layout
 
 Checkpoint = Callable[..., Path]
@@ -64,3 +67,30 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
         return folder
 
     return build
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """An S3 server on this machine."""
+    # Imported where it is used: it takes a second.
+    moto = importlib.import_module("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_storage(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
+    """A storage root in a bucket of its own, and what is needed to reach it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    name = f"b-{uuid.uuid4().hex[:8]}"
+    client = importlib.import_module("boto3").client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1"
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
+    return Storage(root=f"s3://{name}/runs", endpoint=endpoint, region="us-east-1")

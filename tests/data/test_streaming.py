@@ -3,10 +3,8 @@
 import pickle
 import uuid
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from graftwork.artifact import Record
 from graftwork.errors import CorruptArtifactError, RunError
@@ -21,28 +19,12 @@ from graftwork_train.loop.prefetch import Prefetch
 CONTEXT, VOCAB = 16, 500
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["memory", "s3"])
 def storage(request, monkeypatch, tmp_path):
+    if request.param == "s3":
+        return request.getfixturevalue("bucket_storage")
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
-    name = f"b-{uuid.uuid4().hex[:8]}"
-    if request.param == "memory":
-        return Storage(root=f"memory://{name}/runs")
-    endpoint = request.getfixturevalue("endpoint")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=name)
-    client.close()
-    return Storage(root=f"s3://{name}/runs", endpoint=endpoint, region="us-east-1")
+    return Storage(root=f"memory://b-{uuid.uuid4().hex[:8]}/runs")
 
 
 def write(folder, packing="concatenate", block_bytes=512):

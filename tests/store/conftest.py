@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from graftwork.artifact import Record
 from graftwork.spec.resources import Storage
@@ -103,27 +100,10 @@ def commit(store: Store) -> Callable[[Step, Files], Record]:
     return put
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """An S3 server on this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
+def storage(bucket_storage: Storage) -> Storage:
     """A root in a bucket of its own."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
-    bucket = f"b-{uuid.uuid4().hex[:8]}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return Storage(root=f"s3://{bucket}/runs", endpoint=endpoint, region="us-east-1")
+    return bucket_storage
 
 
 @pytest.fixture

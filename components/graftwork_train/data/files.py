@@ -21,6 +21,7 @@ from graftwork.store.files import explain, is_local, local_path
 
 # A line beyond this is no line of text: a file without line ends, or not a text file at all.
 LONGEST_LINE = 64 * 2**20
+_BUFFER = 2**20
 
 # What decompressing a damaged file raises. Any other OSError is the storage's fault.
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError)
@@ -84,9 +85,12 @@ def open_data(url: str, storage: Storage) -> Iterator[IO[bytes]]:
                 with gzip.open(file, "rb") as plain:
                     yield cast(IO[bytes], plain)
             elif url.endswith(".zst"):
-                yield io.BufferedReader(_Zstd(file), 2**20)
-            else:
+                yield io.BufferedReader(_Zstd(file), _BUFFER)
+            elif is_local(url):
                 yield file
+            else:
+                # fsspec's files give bytes, and no lines of a limited length.
+                yield io.BufferedReader(cast(io.RawIOBase, file), _BUFFER)
     except gzip.BadGzipFile:
         raise
     except OSError as error:
