@@ -11,7 +11,8 @@ Prints one JSON object; without arguments, all four parts:
   fails. They run in an environment of their own, with `datatrove[processing]`, `spacy` and
   `fasttext-numpy2-wheel`; the variable GRAFTWORK_BENCH_PEERS names its Python.
 - `memory`: peak memory of whole stages over 50 thousand and over 1 million documents.
-- `storage`: seconds of a selection from S3 over those from a folder, with moto's server.
+- `storage`: seconds of a selection of 200 thousand documents from S3 over those from a folder,
+  with moto's server; a second of them is for loading the client of S3.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import boto3
 import yaml
 from parts.texts import generated
 
-SMALL, LARGE = 50_000, 1_000_000
+SMALL, MIDDLE, LARGE = 50_000, 200_000, 1_000_000
 BLOCK = 5_000
 # Shorter than elsewhere, so that a million fit; long enough that the small corpus is not all kept
 # in memory for the second pass either.
@@ -86,7 +86,7 @@ def storage() -> dict[str, Any]:
     stages = {"rules": {"select": {"from": "web", "method": {"name": "heuristics"}}}}
     seconds: dict[str, list[float]] = {"folder": [], "s3": []}
     with tempfile.TemporaryDirectory() as folder, _Server() as server:
-        place = corpus(Path(folder) / "web", SMALL)
+        place = corpus(Path(folder) / "web", MIDDLE)
         server.upload(place)
         for turn in range(TURNS):
             local = run(Path(folder) / f"local-{turn}", str(place), stages)
@@ -98,7 +98,7 @@ def storage() -> dict[str, Any]:
             seconds["s3"].append(remote["rules"]["wall_seconds"])
     found = {name: round(median(each), 2) for name, each in seconds.items()}
     ratio = round(found["s3"] / found["folder"], 3)
-    return {"documents": SMALL, "seconds": found, "ratio": ratio}
+    return {"documents": MIDDLE, "seconds": found, "ratio": ratio}
 
 
 class _Server:
