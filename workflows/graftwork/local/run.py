@@ -32,7 +32,7 @@ from graftwork.results import read_result, report_path
 from graftwork.spec.workflow import Metadata
 from graftwork.step import Step
 from graftwork.store import Store
-from graftwork.store.artifacts import cache_folder
+from graftwork.store.cache import cache_folder
 from graftwork.store.files import explained, local_path
 
 POLL_SECONDS = 0.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import posixpath
 import shutil
 import sys
@@ -25,6 +24,7 @@ from graftwork.errors import CorruptArtifactError, RunError
 from graftwork.spec.resources import Storage
 from graftwork.step import Step, StepInput
 from graftwork.store.attempts import Workspace
+from graftwork.store.cache import cache_folder
 from graftwork.store.contents import (
     check_digest,
     check_size,
@@ -398,12 +398,3 @@ def keyed_inputs(step: Step) -> Iterator[tuple[str, StepInput]]:
 def python_version() -> str:
     """The version of the Python that runs: `3.11.9`."""
     return ".".join(str(part) for part in sys.version_info[:3])
-
-
-def cache_folder() -> Path:
-    """Where remote artifacts are kept on this machine: $GRAFTWORK_CACHE or ~/.cache/graftwork."""
-    named = os.environ.get("GRAFTWORK_CACHE")
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "graftwork"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork.spec.resources import Storage
-from graftwork.store.artifacts import Store, cache_folder
+from graftwork.store.artifacts import Store
+from graftwork.store.cache import cache_folder
 
 
 @dataclass(frozen=True, slots=True)
