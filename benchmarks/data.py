@@ -8,8 +8,10 @@ Prints one JSON object; without arguments, all four parts:
   and tokenizing as a ratio to the `tokenizers` library alone on the same texts.
 - `peers`: Gopher's filters and MinHash as a ratio to datatrove's, and the classifier as a ratio to
   fastText's, on the same documents, with what each keeps: from the same words the same, or it
-  fails. They run in an environment of their own, with `datatrove[processing]`, `spacy` and
-  `fasttext-numpy2-wheel`; the variable GRAFTWORK_BENCH_PEERS names its Python.
+  fails. datatrove's own words are spaCy's; ours are spaCy's in the row `words: spacy`, where
+  nothing is known of the texts when a round begins. The others run in an environment of their own,
+  with `datatrove[processing]`, `spacy` and `fasttext-numpy2-wheel`; the variable
+  GRAFTWORK_BENCH_PEERS names its Python.
 - `memory`: peak memory of whole stages over 50 thousand and over 1 million documents.
 - `storage`: seconds of a selection of 200 thousand documents from S3 over those from a folder,
   with moto's server; a second of them is for loading the client of S3.
@@ -43,6 +45,7 @@ from graftwork.spec.dedup import ExactDedup, MinHash
 from graftwork.spec.filters import C4, Gopher
 from graftwork.spec.resources import Storage
 from graftwork.spec.selection import Heuristics
+from graftwork_train.data import words
 from graftwork_train.data.documents import BATCH_DOCUMENTS, Batch, Document
 from graftwork_train.data.encode import Encode, Plan, write_shards
 from graftwork_train.data.scoring.linear import Linear, Recipe, train
@@ -51,6 +54,7 @@ from graftwork_train.data.tokenizer import Makings, build
 from graftwork_train.selection import c4, exact_dedup, gopher, heuristics, minhash
 
 ROUNDS = 3
+MANY = 15  # where a round takes less than a second
 DOCUMENTS = 1800
 EXAMPLES = 400
 PEERS = "GRAFTWORK_BENCH_PEERS"
@@ -65,15 +69,35 @@ def batches(texts: Sequence[str]) -> list[Batch]:
     ]
 
 
+def seconds_of(function: Callable[[Batch], object], some: Sequence[Batch]) -> float:
+    """Seconds of processor time."""
+    started = time.process_time()
+    for batch in some:
+        function(batch)
+    return time.process_time() - started
+
+
 def rate(function: Callable[[Batch], object], some: Sequence[Batch]) -> float:
     """Documents per second of processor time, the median of some rounds."""
-    seconds = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        for batch in some:
-            function(batch)
-        seconds.append(time.process_time() - started)
-    return round(sum(len(batch.documents) for batch in some) / median(seconds))
+    seconds = median(seconds_of(function, some) for _ in range(ROUNDS))
+    return round(sum(len(batch.documents) for batch in some) / seconds)
+
+
+def beside(
+    ours: Callable[[Batch], object], theirs: Callable[[Batch], object], some: Sequence[Batch]
+) -> dict[str, float]:
+    """Rates of two that do the same in turn, and ours as a ratio to theirs."""
+    rounds = [(seconds_of(ours, some), seconds_of(theirs, some)) for _ in range(MANY)]
+    return rates_of(*zip(*rounds, strict=True))
+
+
+def rates_of(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """Documents per second from the seconds of rounds, and the median of the rounds' ratios."""
+    return {
+        "ours": round(DOCUMENTS / median(ours)),
+        "theirs": round(DOCUMENTS / median(theirs)),
+        "ratio": round(median(b / a for a, b in zip(ours, theirs, strict=True)), 2),
+    }
 
 
 def stage_rate(path: Path, work: Callable[[Stream], object]) -> float:
@@ -117,7 +141,7 @@ def rates() -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as out:
                 write_shards(stream, encoder, Plan(Path(out), 1024, "concatenate", 0.01))
 
-        found = {
+        return {
             "documents": len(made),
             "bytes per document": round(sum(map(len, made)) / len(made)),
             "heuristics": rate(heuristics._Judge(Heuristics(name="heuristics")), some),
@@ -126,10 +150,11 @@ def rates() -> dict[str, Any]:
             "quality classifier": rate(lambda b: quality.probabilities(b.texts), some),
             "exact_dedup": rate(exact_dedup._keys, some),
             "minhash, 14 bands of 8": rate(minhash._Sign(5, 112), some),
-            "tokenizers alone": rate(
-                lambda b: alone.encode_batch_fast(b.texts, add_special_tokens=False), some
+            "tokenizing, with tokenizers alone": beside(
+                Encode(encoder),
+                lambda batch: alone.encode_batch_fast(batch.texts, add_special_tokens=False),
+                some,
             ),
-            "tokenizing": rate(Encode(encoder), some),
             "reading": stage_rate(path, lambda s: list(s.batches())),
             "reading, tokenizing, packing and writing": stage_rate(path, shards),
             "reading and exact_dedup": stage_rate(
@@ -139,8 +164,6 @@ def rates() -> dict[str, Any]:
                 path, lambda s: minhash.minhash(MinHash(name="minhash"), s, None)
             ),
         }
-    ratio = found["tokenizing"] / found["tokenizers alone"]
-    return {**found, "tokenizing, ratio to tokenizers alone": round(ratio, 3)}
 
 
 def peers() -> dict[str, Any]:
@@ -156,80 +179,130 @@ def peers() -> dict[str, Any]:
     classes = [f"__label__{n % 2} {' '.join(text.split())}" for n, text in enumerate(plain)]
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "rules.jsonl", plain)
-        write(Path(folder) / "copies.jsonl", doubled)
+        path = write(Path(folder) / "copies.jsonl", doubled)
         (Path(folder) / "classes.txt").write_text("\n".join(classes[:EXAMPLES]) + "\n")
-        script = Path(__file__).parent / "parts" / "trove.py"
-        done = subprocess.run(
-            [python, str(script), folder], stdout=subprocess.PIPE, text=True, check=True
-        )
-        theirs = json.loads(done.stdout.splitlines()[-1])
-        copied = _minhash(Path(folder) / "copies.jsonl")
-    runs, blanks = (_gopher(plain, words) for words in ("runs", "blanks"))
-    found = {
-        "documents": DOCUMENTS,
-        "gopher, each with words of its own": _compared(*runs, theirs["gopher"]),
-        "gopher, both with words: runs": _compared(*runs, theirs["runs"]),
-        "gopher, both with words: blanks": _compared(*blanks, theirs["blanks"]),
-        "minhash, reading included in ours": _compared(*copied, theirs["minhash"]),
-        "classifier": {
-            name: _classified(plain, size, theirs["fasttext"][str(size)])
-            for name, size in (("unigrams", 1), ("pairs", 2))
-        },
-    }
-    # spaCy's words are datatrove's own; all else is the same, and has to come to the same.
-    differ = {
-        name: each["kept by one of both"]
-        for name, each in found.items()
-        if isinstance(each, dict) and each.get("kept by one of both") and "of its own" not in name
-    }
+        with Other(python, Path(folder)) as other:
+            found = {
+                f"gopher, both with words: {kind}": _kept(other, kind, _gopher(plain, kind))
+                for kind in ("spacy", "runs", "blanks")
+            }
+            found["minhash, reading included in ours"] = _kept(other, "minhash", _minhash(path))
+            classified = {
+                name: _classified(other, name, plain, size)
+                for name, size in (("unigrams", 1), ("pairs", 2))
+            }
+    differ = {name: each for name, each in found.items() if each["kept by one of both"]}
     if differ:
         raise SystemExit(f"kept by one of ours and datatrove's and not by the other: {differ}")
-    return found
+    return {"documents": DOCUMENTS, **found, "classifier": classified}
 
 
-def _gopher(texts: Sequence[str], words: str) -> tuple[float, list[int]]:
-    judge, some = gopher._Judge(Gopher(name="gopher", words=words)), batches(texts)
-    keeps = np.concatenate([judge(batch)["codes"] == 0 for batch in some])
-    return rate(judge, some), np.flatnonzero(keeps).tolist()
+class Other:
+    """The process of the others, which does a piece of work when it is asked to.
+
+    Args:
+        python: Of their environment.
+        folder: With their documents.
+    """
+
+    def __init__(self, python: str, folder: Path) -> None:
+        script = Path(__file__).parent / "parts" / "trove.py"
+        self._process = subprocess.Popen(
+            [python, str(script), str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Other:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def does(self, work: str) -> tuple[float, list[int]]:
+        """Seconds of one core's time, and what was found.
+
+        Raises:
+            SystemExit: the process has ended.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(work + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the others' process has ended instead of doing {work}")
+        return json.loads(answer)["seconds"], json.loads(answer)["found"]
 
 
-def _minhash(path: Path) -> tuple[float, list[int]]:
-    kept: list[int] = []
+def in_turn(
+    other: Other, work: str, ours: Callable[[], list[int]], rounds: int
+) -> tuple[dict[str, Any], list[int], list[int]]:
+    """Both do their work in turn, some times: rates, and what ours and theirs found."""
+    own, others = [], []
+    mine, theirs = ours(), other.does(work)[1]
+    for _ in range(rounds):
+        unlearned()
+        started = time.process_time()
+        mine = ours()
+        own.append(time.process_time() - started)
+        seconds, theirs = other.does(work)
+        others.append(seconds)
+    return rates_of(own, others), mine, theirs
 
-    def near(stream: Stream) -> None:
-        codes = minhash.minhash(MinHash(name="minhash"), stream, None).codes
-        kept[:] = np.flatnonzero(codes == 0).tolist()
 
-    return stage_rate(path, near), kept
+def unlearned() -> None:
+    """Forget what is known of texts, but have loaded what is needed, spaCy among it."""
+    words._known.cache_clear()
+    words.words_of("spacy", "loaded")
 
 
-def _classified(texts: Sequence[str], size: int, theirs: dict[str, Any]) -> dict[str, Any]:
-    """Speeds, and what both say of the texts that they have not learned from."""
-    model, some = classifier(texts, size), batches(texts)
-    ours = rate(lambda batch: model.probabilities(batch.texts), some)
-    new = slice(EXAMPLES, None)
-    truth = (np.arange(len(texts)) % 2)[new]
-    told = (model.probabilities(texts) < 0.5)[new]
-    other = np.array(theirs["labels"])[new]
+def _gopher(texts: Sequence[str], kind: str) -> Callable[[], list[int]]:
+    judge, some = gopher._Judge(Gopher(name="gopher", words=kind)), batches(texts)
+
+    def keeps() -> list[int]:
+        codes = np.concatenate([judge(batch)["codes"] for batch in some])
+        return np.flatnonzero(codes == 0).tolist()
+
+    return keeps
+
+
+def _minhash(path: Path) -> Callable[[], list[int]]:
+    source = Source("c", JsonlCorpus(source="jsonl", uri=str(path)))
+
+    def keeps() -> list[int]:
+        with Stream([source], Storage()) as stream:
+            codes = minhash.minhash(MinHash(name="minhash"), stream, None).codes
+        return np.flatnonzero(codes == 0).tolist()
+
+    return keeps
+
+
+def _kept(other: Other, work: str, ours: Callable[[], list[int]]) -> dict[str, Any]:
+    rates, mine, theirs = in_turn(other, work, ours, ROUNDS)
     return {
-        "ours": ours,
-        "fasttext": round(DOCUMENTS / theirs["seconds"]),
-        "ratio": round(ours * theirs["seconds"] / DOCUMENTS, 2),
-        "right, ours": round(float((told == truth).mean()), 3),
-        "right, fasttext": round(float((other == truth).mean()), 3),
-        "of one mind": round(float((told == other).mean()), 3),
+        **rates,
+        "kept by ours": len(mine),
+        "kept by theirs": len(theirs),
+        "kept by one of both": len(set(mine) ^ set(theirs)),
     }
 
 
-def _compared(ours: float, kept: list[int], theirs: dict[str, Any]) -> dict[str, Any]:
-    datatrove = DOCUMENTS / theirs["seconds"]
+def _classified(other: Other, work: str, texts: Sequence[str], size: int) -> dict[str, Any]:
+    """Speeds, and what both say of the texts that they have not learned from."""
+    model, some = classifier(texts, size), batches(texts)
+
+    def labels() -> list[int]:
+        found = np.concatenate([model.probabilities(batch.texts) for batch in some])
+        return (found < 0.5).astype(int).tolist()
+
+    rates, mine, theirs = in_turn(other, work, labels, MANY)
+    told, others = np.array(mine)[EXAMPLES:], np.array(theirs)[EXAMPLES:]
+    truth = (np.arange(len(texts)) % 2)[EXAMPLES:]
     return {
-        "ours": ours,
-        "datatrove": round(datatrove),
-        "ratio": round(ours / datatrove, 1),
-        "kept by ours": len(kept),
-        "kept by datatrove": len(theirs["kept"]),
-        "kept by one of both": len(set(kept) ^ set(theirs["kept"])),
+        **rates,
+        "right, ours": round(float((told == truth).mean()), 3),
+        "right, theirs": round(float((others == truth).mean()), 3),
+        "of one mind": round(float((told == others).mean()), 3),
     }
 
 

@@ -2,9 +2,9 @@
 
     python3 images/requirements.py launcher|train > requirements.txt
 
-The launcher's image has the dependencies of the light side. The training image has the extra
-`train` and what of the light side the containers import: neither kfp, which wants exact versions
-of what others want newer, nor what only a terminal needs.
+The launcher's image has the dependencies of the light side. The training image has the extras
+that stages may want and what of the light side the containers import: neither kfp, which wants
+exact versions of what others want newer, nor what only a terminal needs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 LIGHT_ONLY = {"kfp", "rich", "shtab"}
+EXTRAS = ("train", "spacy")
 # KubeRay asks the head's dashboard how a job is, and the dashboard is in Ray's extra `default`.
 DASHBOARD = "default"
 
@@ -31,8 +32,8 @@ def requirements(image: str) -> list[str]:
     if image == "launcher":
         return light
     shared = [one for one in light if name(one) not in LIGHT_ONLY]
-    heavy = [with_dashboard(one) for one in project["optional-dependencies"]["train"]]
-    return [*shared, *heavy]
+    extras = project["optional-dependencies"]
+    return [*shared, *(with_dashboard(one) for name in EXTRAS for one in extras[name])]
 
 
 def name(requirement: str) -> str:

@@ -4,11 +4,13 @@
 
 Runs in an environment of its own, which has `datatrove[processing]`, `spacy` and
 `fasttext-numpy2-wheel` and nothing of ours. FOLDER holds `rules.jsonl`, `copies.jsonl` and
-`classes.txt`; the seconds are those of one core's time, and the numbers of the documents that are
-kept are printed with them, as one JSON object.
+`classes.txt`. Each line of the standard input names a piece of work, which is done once; its
+answer is a line of JSON with the seconds of one core's time and what is kept, or the labels:
 
-Gopher's filters run with datatrove's own words, which spaCy cuts, and once more with each kind of
-words that our filters know, cut by the same patterns: with those they have to keep what ours keep.
+    spacy, runs, blanks   Gopher's filters with datatrove's own words, which spaCy cuts, or with
+                          those that our filters know, cut by the same patterns
+    minhash               the four steps of MinHash, one after the other
+    unigrams, pairs       the predictions of a fastText classifier
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import fasttext
@@ -40,7 +41,6 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.utils.hashing import HashConfig
 
-ROUNDS = 3
 BANDS, ROWS, NGRAM = 14, 8, 5
 WORDS = {"runs": re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+"), "blanks": re.compile(r"\S+")}
 
@@ -49,16 +49,6 @@ def documents(path: Path) -> list[Document]:
     """The documents of a file; their ids are their numbers."""
     lines = path.read_text().splitlines()
     return [Document(json.loads(line)["text"], str(n)) for n, line in enumerate(lines)]
-
-
-def timed(work: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, Any]:
-    """Median seconds of this process's time, and what the work gave."""
-    seconds, found = [], None
-    for _ in range(rounds):
-        started = time.process_time()
-        found = work()
-        seconds.append(time.process_time() - started)
-    return median(seconds), found
 
 
 def gopher(found: list[Document]) -> list[int]:
@@ -102,29 +92,39 @@ def minhash(found: list[Document]) -> list[int]:
         return [int(document.id) for document in kept]
 
 
-def classifier(path: Path, texts: list[str], size: int) -> dict[str, Any]:
-    """Seconds that fastText takes to predict all texts, and the labels that it gives them."""
-    model = fasttext.train_supervised(
-        str(path), epoch=3, lr=0.1, wordNgrams=size, bucket=2**20, thread=1, verbose=0
+def classifier(path: Path, words: int) -> Any:
+    """A classifier that fastText has trained."""
+    return fasttext.train_supervised(
+        str(path), epoch=3, lr=0.1, wordNgrams=words, bucket=2**20, thread=1, verbose=0
     )
-    seconds, (labels, _) = timed(lambda: model.predict(texts))
-    return {"seconds": seconds, "labels": [int(label[0][-1]) for label in labels]}
+
+
+def labels(model: Any, texts: list[str]) -> list[int]:
+    """The label that it gives each text."""
+    return [int(label[0][-1]) for label in model.predict(texts)[0]]
 
 
 def main() -> None:
-    """Print what was measured."""
+    """Do what the lines of the standard input name."""
     folder = Path(sys.argv[1])
     rules, copies = documents(folder / "rules.jsonl"), documents(folder / "copies.jsonl")
-    lines = [" ".join(document.text.split()) for document in rules]
-    found: dict[str, Any] = {
-        "gopher": timed(lambda: gopher(rules), rounds=1),
-        "minhash": timed(lambda: minhash(copies), rounds=1),
+    texts = [" ".join(document.text.split()) for document in rules]
+    unigrams, pairs = (classifier(folder / "classes.txt", words) for words in (1, 2))
+    works: dict[str, Callable[[], list[int]]] = {
+        "spacy": lambda: gopher(rules),
+        "runs": lambda: gopher_by(WORDS["runs"], rules),
+        "blanks": lambda: gopher_by(WORDS["blanks"], rules),
+        "minhash": lambda: minhash(copies),
+        "unigrams": lambda: labels(unigrams, texts),
+        "pairs": lambda: labels(pairs, texts),
     }
-    for name, pattern in WORDS.items():
-        found[name] = timed(lambda pattern=pattern: gopher_by(pattern, rules), rounds=1)
-    kept = {name: {"seconds": each[0], "kept": each[1]} for name, each in found.items()}
-    scores = {size: classifier(folder / "classes.txt", lines, size) for size in (1, 2)}
-    print(json.dumps({**kept, "fasttext": scores}))
+    gopher(rules[:1])  # loads spaCy
+    for line in sys.stdin:
+        started = time.process_time()
+        found = works[line.strip()]()
+        answer = {"seconds": time.process_time() - started, "found": found}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

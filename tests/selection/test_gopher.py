@@ -6,6 +6,7 @@ import pytest
 
 from graftwork.errors import SpecError
 from graftwork.spec.filters import Gopher
+from graftwork_train.data.words import words_of
 from graftwork_train.selection import gopher
 
 from .conftest import reasons
@@ -106,7 +107,7 @@ def test_what_is_at_its_limit_is_kept_whatever_the_rounding(judge, unlike, alike
 
 def test_words_between_blanks_hold_their_signs():
     text = "«The» bridge, (of 1917) -- and: so-so # …"
-    runs, blanks = (gopher._WORDS[words].findall(text) for words in ("runs", "blanks"))
+    runs, blanks = (words_of(words, text) for words in ("runs", "blanks"))
     assert blanks == text.split()
     assert "".join(runs) == "".join(blanks)
     assert len(runs) == 17
@@ -134,7 +135,7 @@ def test_the_words_of_an_endless_text_are_those_of_the_others(words):
     text = " ".join(f"{word}," for word in UNIQUE) * 3
     for most in (100, 898, 899, 900, 1000):
         method = Gopher(name="gopher", words=words, max_words=most)
-        found = gopher._WORDS[words].findall(text)
+        found = words_of(words, text)
         spoken = sum(1 for word in found if any(map(str.isalnum, word)))
         assert gopher._endless(method, text) == (len(text) >= 2 * most and spoken > most)
 
@@ -154,3 +155,18 @@ def test_limits_that_are_switched_off_keep_everything(judge):
 def test_limits_in_the_wrong_order_are_refused():
     with pytest.raises((SpecError, ValueError), match="min_words is 9, above max_words 3"):
         Gopher(name="gopher", min_words=9, max_words=3)
+
+
+def test_a_filter_with_spacys_words_judges_by_them(judge):
+    # "it's fine, isn't it?" is 4 words between blanks, and 6 of spaCy's, signs alone left out.
+    texts = ["it's fine, isn't it? " * 3, "it is fine " * 3]
+    limits = {"min_words": 18, "min_stop_words": 0, "min_mean_word": 0, "min_alpha_words": 0}
+    limits |= {"top_ngrams": (), "duplicate_ngrams": ()}
+    found = {
+        kind: reasons(judge(texts, name="gopher", words=kind, **limits))
+        for kind in ("blanks", "spacy")
+    }
+    assert found == {
+        "blanks": ["too_few_words", "too_few_words"],
+        "spacy": ["kept", "too_few_words"],
+    }

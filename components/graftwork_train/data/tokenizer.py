@@ -8,11 +8,11 @@ into the signs that a word names under `tokens`.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +70,12 @@ class Encoder:
         if self.plain:
             return _encode_bytes(texts, self.eos)
         encodings = _load(self.text).encode_batch_fast(list(texts), add_special_tokens=False)
-        ids = [encoding.ids for encoding in encodings]
-        for one in ids:
-            one.append(self.eos)
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        return np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())), lengths
+        flat = array("I")
+        for encoding in encodings:
+            flat.fromlist(encoding.ids)
+            flat.append(self.eos)
+        lengths = np.array([len(encoding) + 1 for encoding in encodings], np.int64)
+        return np.frombuffer(flat, np.uintc).astype(np.int64), lengths
 
     def each(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of every text for itself, without eos: int64 (n,) each."""

@@ -15,9 +15,10 @@ breaks, and that rule is the reason:
 Shares of characters are of all the text, white space included.
 
 Differs from the paper: it does not say what its words are. Here they are runs of letters and digits
-and runs of other characters that are not blank, or, with `words: blanks`, what stands between
-blanks. Symbols alone count as words in the ratios, but not in the number and the mean length of
-words, as in datatrove's filters of the same name, which with the same words keep the same texts.
+and runs of other characters that are not blank; with `words: blanks`, what stands between blanks;
+with `words: spacy`, what datatrove's filters of the same name take. Symbols alone count as words in
+the ratios, but not in the number and the mean length of words, as in datatrove's, which with the
+same words keep the same texts.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import filterfalse, islice
 
 import numpy as np
 
 from graftwork.spec.filters import Gopher
 from graftwork_train.data.documents import Batch
 from graftwork_train.data.stream import Arrays, Stream
+from graftwork_train.data.words import each_word, words_of
 from graftwork_train.selection.base import KEPT, Context, Verdicts, judged, select
 
 STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
@@ -44,7 +46,6 @@ REASONS = (
     "duplicate_7_grams", "duplicate_8_grams", "duplicate_9_grams", "duplicate_10_grams",
 )  # fmt: skip
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
-_WORDS = {"runs": re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+"), "blanks": re.compile(r"\S+")}
 _SPOKEN = re.compile(r"\w")
 _LETTER = re.compile(r"[^\W\d_]")
 _PARAGRAPHS, _LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
@@ -71,7 +72,7 @@ def _broken_rule(method: Gopher, text: str) -> str:
     """The first rule that a text breaks, or `kept`."""
     if _endless(method, text):
         return "too_many_words"
-    words = _WORDS[method.words].findall(text)
+    words = words_of(method.words, text)
     rules = (_words(method, words), _symbols(method, text, words), _repetition(method, text, words))
     return next((reason for rule in rules for reason in rule), KEPT)
 
@@ -81,7 +82,7 @@ def _endless(method: Gopher, text: str) -> bool:
     # A word has at least one character, and so has what parts it from the next one.
     if len(text) < 2 * method.max_words:
         return False
-    words = (word[0] for word in _WORDS[method.words].finditer(text))
+    words = each_word(method.words, text)
     spoken = (True for word in words if word[0].isalnum() or _SPOKEN.search(word))
     return next(islice(spoken, method.max_words, None), False)
 
@@ -112,8 +113,9 @@ def _symbols(method: Gopher, text: str, words: list[str]) -> Iterator[str]:
     if _share(open_ends, lines) > method.max_ellipsis_lines:
         yield "lines_with_ellipsis"
     # Most words are letters only; the others are looked at where those are not enough.
-    if words and _share(sum(map(str.isalpha, words)), words) < method.min_alpha_words:
-        lettered = sum(1 for word in words if _LETTER.search(word))
+    lettered = sum(map(str.isalpha, words))
+    if words and _share(lettered, words) < method.min_alpha_words:
+        lettered += sum(1 for word in filterfalse(str.isalpha, words) if _LETTER.search(word))
         if _share(lettered, words) < method.min_alpha_words:
             yield "few_letters"
     if len(STOP_WORDS.intersection(words)) < method.min_stop_words:

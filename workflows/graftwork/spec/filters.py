@@ -21,6 +21,8 @@ Examples = Annotated[
     AS_TUPLE,
     BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
 ]
+Words = Literal["runs", "blanks", "spacy"]
+"""What filters take for words."""
 
 
 class Gopher(Method):
@@ -33,9 +35,11 @@ class Gopher(Method):
     )
     revision: ClassVar[int] = 2
     name: Literal["gopher"]
-    words: Annotated[Literal["runs", "blanks"], LATER] = "runs"
+    words: Annotated[Words, LATER] = "runs"
     """What a word is: `runs` of letters and digits, and of signs, much as tokenizers of words have
-    it; or what stands between `blanks`, signs and all. The paper leaves it open, and it matters:
+    it; what stands between `blanks`, signs and all; or, with `spacy`, what spaCy's English
+    tokenizer makes of the text, as in datatrove's filters and so in FineWeb's (slower; outside of
+    the images it wants `pip install 'graftwork[spacy]'`). The paper leaves it open, and it matters:
     signs alone are words without a letter, of which text with much punctuation has many."""
     min_words: int = Field(default=50, ge=0)
     """Drop documents of fewer words; symbols alone are no words here."""

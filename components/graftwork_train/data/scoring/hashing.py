@@ -22,7 +22,7 @@ _BLANK = np.zeros(256, dtype=bool)
 _BLANK[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = True
 # Longer texts are hashed piece by piece: the arrays in between take 40 bytes for each of theirs.
 LONG = 4_000_000
-# So many hashes are worked on at a time: they stay in a core's cache.
+# So many bytes, or hashes, are worked on at a time: what comes of them stays in a core's cache.
 STRETCH = 2**16
 _NOTHING = np.zeros(0, np.uint64)
 
@@ -41,13 +41,28 @@ def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Offsets]:
         hashes: uint64 (words,).
         offsets: int64 (texts + 1,); text i has the hashes from offsets[i] to offsets[i + 1].
     """
-    data = [text.lower().encode() for text in texts]
-    if max(map(len, data), default=0) <= LONG:
-        return _of_bytes(data)
-    each = [
-        np.concatenate([_NOTHING, *(_of_piece(piece) for piece in _pieces(one))]) for one in data
-    ]
-    return np.concatenate(each), np.cumsum([0, *map(len, each)]).astype(np.int64)
+    hashes, counts = [_NOTHING], [np.zeros(1, np.int64)]
+    for some in _together([text.lower().encode() for text in texts]):
+        if len(some[0]) <= LONG:
+            found, offsets = _of_bytes(some)
+            counts.append(np.diff(offsets))
+        else:
+            found = np.concatenate([_NOTHING, *map(_of_piece, _pieces(some[0]))])
+            counts.append(np.array([len(found)]))
+        hashes.append(found)
+    return np.concatenate(hashes), np.cumsum(np.concatenate(counts))
+
+
+def _together(data: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Neighbours that are worked on at a time: STRETCH bytes, or one text."""
+    first = size = 0
+    for at, one in enumerate(data):
+        size += len(one)
+        if size > min(STRETCH, LONG) and at > first:
+            yield data[first:at]
+            first, size = at, len(one)
+    if data:
+        yield data[first:]
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -89,10 +104,14 @@ def _of_bytes(data: Sequence[bytes]) -> tuple[Hashes, Offsets]:
     if not len(starts):
         return np.zeros(0, np.uint64), np.zeros(len(data) + 1, np.int64)
     lengths = ends - starts
-    letters = raw[~blank].astype(np.uint64)
+    terms = raw[~blank].astype(np.uint64)
+    terms += np.uint64(1)
     firsts = np.cumsum(lengths) - lengths
-    place = np.arange(len(letters)) - np.repeat(firsts, lengths)
-    terms = (letters + np.uint64(1)) * _FACTORS[place % len(_FACTORS)]
+    place = np.arange(len(terms))
+    place -= np.repeat(firsts, lengths)
+    if lengths.max() > len(_FACTORS):
+        place %= len(_FACTORS)
+    terms *= _FACTORS[place]
     hashes = mix(np.add.reduceat(terms, firsts) + lengths.astype(np.uint64))
     borders = np.cumsum([0, *(len(one) + 1 for one in data)])
     return hashes, np.searchsorted(starts, borders).astype(np.int64)
