@@ -1,4 +1,4 @@
-"""Other people's training loops, one step at a time, for `benchmarks/train.py`.
+"""Other people's training loops for `benchmarks/train.py`, which says when they go on.
 
 All train a Llama of the same shape on the same tokens, with the batch, precision, clipping and
 optimizer of the bare loop (AdamW, fused where they let one choose it), and log every tenth step,
@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from parts.turns import Hold
 from torch import nn
 
 CONTEXT, LOG_EVERY, ENDLESS = 512, 10, 10**6
-Run = Callable[[Callable[[], None]], object]
 
 
 def absent(*modules: str) -> str | None:
@@ -32,58 +31,6 @@ def absent(*modules: str) -> str | None:
     if not missing:
         return None
     return f"{' and '.join(missing)} cannot be imported; pip install accelerate litgpt"
-
-
-class Over(BaseException):
-    """Ends a guest's thread."""
-
-
-class Guest:
-    """A loop that drives itself, in a thread that is held while it is not its turn.
-
-    Args:
-        run: Runs the loop; to be called with what the loop must call at the end of each step.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._threads = run, torch.get_num_threads()
-        self._go, self._held = threading.Semaphore(0), threading.Semaphore(0)
-        self._error: BaseException | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        # Each thread has a number of its own.
-        torch.set_num_threads(self._threads)
-        self._go.acquire()
-        try:
-            self._run(self._hold)
-        except Over:
-            return
-        except BaseException as error:
-            self._error = error
-        self._error = self._error or RuntimeError("the loop came to its end")
-        self._held.release()
-
-    def _hold(self) -> None:
-        self._held.release()
-        self._go.acquire()
-        if self._over:
-            raise Over
-
-    def step(self) -> None:
-        """Let the loop make one step."""
-        self._go.release()
-        self._held.acquire()
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """End the loop where it is."""
-        self._over = True
-        self._go.release()
-        self._thread.join()
 
 
 def _llama(shape: dict, vocab: int) -> nn.Module:
@@ -124,35 +71,33 @@ class TensorRows(Rows):
 
 
 def hf_trainer(
-    shape: dict, vocab: int, ids: np.ndarray, batch: int, precision: str, *, compiled: bool
-) -> Guest:
+    hold: Hold, *, shape: dict, vocab: int, ids: np.ndarray, batch: int, precision: str,
+    compiled: bool,
+) -> None:  # fmt: skip
     """Hugging Face's Trainer; held by a callback at the end of each step."""
     from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415 - optional
 
-    def run(hold: Callable[[], None]) -> None:
-        class Held(TrainerCallback):
-            def on_step_end(self, *_: object, **__: object) -> None:
-                hold()
+    class Held(TrainerCallback):
+        def on_step_end(self, *_: object, **__: object) -> None:
+            hold()
 
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                folder, use_cpu=True, bf16=precision == "bf16", torch_compile=compiled,
-                per_device_train_batch_size=batch, max_steps=ENDLESS, learning_rate=1e-3,
-                lr_scheduler_type="cosine", optim="adamw_torch_fused", adam_beta2=0.95,
-                weight_decay=0.1, max_grad_norm=1.0, logging_steps=LOG_EVERY, save_strategy="no",
-                report_to=[], disable_tqdm=True, dataloader_pin_memory=False,
-            )  # fmt: skip
-            Trainer(
-                _llama(shape, vocab), arguments, train_dataset=Rows(ids, 0), callbacks=[Held()]
-            ).train()
-
-    return Guest(run)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, use_cpu=True, bf16=precision == "bf16", torch_compile=compiled,
+            per_device_train_batch_size=batch, max_steps=ENDLESS, learning_rate=1e-3,
+            lr_scheduler_type="cosine", optim="adamw_torch_fused", adam_beta2=0.95,
+            weight_decay=0.1, max_grad_norm=1.0, logging_steps=LOG_EVERY, save_strategy="no",
+            report_to=[], disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        Trainer(
+            _llama(shape, vocab), arguments, train_dataset=Rows(ids, 0), callbacks=[Held()]
+        ).train()
 
 
 class _Gated:
     """Batches for a loop that is held whenever it asks for another one."""
 
-    def __init__(self, batches: torch.utils.data.DataLoader, hold: Callable[[], None]) -> None:
+    def __init__(self, batches: torch.utils.data.DataLoader, hold: Hold) -> None:
         self._batches, self._hold, self._begun = batches, hold, False
 
     def __len__(self) -> int:
@@ -167,8 +112,9 @@ class _Gated:
 
 
 def litgpt(
-    shape: dict, vocab: int, ids: np.ndarray, batch: int, precision: str, *, compiled: bool
-) -> Guest:
+    hold: Hold, *, shape: dict, vocab: int, ids: np.ndarray, batch: int, precision: str,
+    compiled: bool,
+) -> None:  # fmt: skip
     """litgpt's pretraining; held when it asks for its next batch."""
     from lightning import Fabric  # noqa: PLC0415 - optional
     from litgpt.args import EvalArgs, TrainArgs  # noqa: PLC0415 - optional
@@ -176,42 +122,39 @@ def litgpt(
     from litgpt.model import GPT  # noqa: PLC0415 - optional
     from litgpt.pretrain import fit, initialize_weights  # noqa: PLC0415 - optional
 
-    def run(hold: Callable[[], None]) -> None:
-        config = Config(
-            block_size=CONTEXT, n_layer=shape["layers"], n_embd=shape["width"],
-            n_head=shape["heads"], n_query_groups=shape["kv_heads"], vocab_size=vocab,
-            padded_vocab_size=vocab, intermediate_size=shape["ffn"], rotary_percentage=1.0,
-            parallel_residual=False, bias=False, norm_class_name="RMSNorm",
-            mlp_class_name="LLaMAMLP",
-        )  # fmt: skip
-        fabric = Fabric(
-            accelerator="cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else 32
+    config = Config(
+        block_size=CONTEXT, n_layer=shape["layers"], n_embd=shape["width"],
+        n_head=shape["heads"], n_query_groups=shape["kv_heads"], vocab_size=vocab,
+        padded_vocab_size=vocab, intermediate_size=shape["ffn"], rotary_percentage=1.0,
+        parallel_residual=False, bias=False, norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+    )  # fmt: skip
+    fabric = Fabric(
+        accelerator="cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else 32
+    )
+    model = GPT(config)
+    initialize_weights(fabric, model, config.n_layer, config.n_embd)
+    model = fabric.setup(torch.compile(model) if compiled else model)
+    optimizer = fabric.setup_optimizers(
+        torch.optim.AdamW(
+            model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
         )
-        model = GPT(config)
-        initialize_weights(fabric, model, config.n_layer, config.n_embd)
-        model = fabric.setup(torch.compile(model) if compiled else model)
-        optimizer = fabric.setup_optimizers(
-            torch.optim.AdamW(
-                model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
-            )
-        )
-        loader = torch.utils.data.DataLoader(TensorRows(ids, 1), batch, shuffle=True)
-        state = {"model": model, "optimizer": optimizer, "iter_num": 0, "step_count": 0}
-        train = TrainArgs(
-            save_interval=None, log_interval=LOG_EVERY, global_batch_size=batch,
-            micro_batch_size=batch, lr_warmup_steps=0, max_tokens=ENDLESS * batch * CONTEXT,
-            max_norm=1.0, min_lr=1e-4,
-        )  # fmt: skip
-        fit(
-            fabric, 1, state, _Gated(loader, hold), loader, Path(), None, train,
-            EvalArgs(interval=ENDLESS, max_iters=1),
-        )  # fmt: skip
-
-    return Guest(run)
+    )
+    loader = torch.utils.data.DataLoader(TensorRows(ids, 1), batch, shuffle=True)
+    state = {"model": model, "optimizer": optimizer, "iter_num": 0, "step_count": 0}
+    train = TrainArgs(
+        save_interval=None, log_interval=LOG_EVERY, global_batch_size=batch,
+        micro_batch_size=batch, lr_warmup_steps=0, max_tokens=ENDLESS * batch * CONTEXT,
+        max_norm=1.0, min_lr=1e-4,
+    )  # fmt: skip
+    fit(
+        fabric, 1, state, _Gated(loader, hold), loader, Path(), None, train,
+        EvalArgs(interval=ENDLESS, max_iters=1),
+    )  # fmt: skip
 
 
 def mixtral(
-    shape: dict, vocab: int, ids: np.ndarray, batch: int, kind: str
+    *, shape: dict, vocab: int, ids: np.ndarray, batch: int, kind: str
 ) -> Callable[[], torch.Tensor]:
     """A bare step in bf16 on transformers' Mixtral, by one of its implementations of experts."""
     from transformers import MixtralConfig, MixtralForCausalLM  # noqa: PLC0415 - optional

@@ -1,10 +1,10 @@
 """Our training loop against a bare PyTorch loop of one page and others, in tokens per second.
 
 All train the same architecture on the same tokens with the same batch, precision and optimizer,
-in one process, taking turns of one step. Figures are medians of 7 turns; a ratio is the median of
-quotients within a turn (above 1: ours is faster). Ours is the whole loop of a worker: loader,
-schedule, step, check for infinities, curve. Sequences are single documents here, since the bare
-loop knows none; `masked` is ours once more, on documents of 100 tokens with the document mask.
+each in a process of its own, taking turns of one step. Figures are medians of 7 turns; a ratio is
+the median of quotients within a turn (above 1: ours is faster). Ours is the whole loop of a worker:
+loader, schedule, step, check for infinities, curve. Sequences are single documents here, since the
+bare loop knows none; `masked` is ours once more, on documents of 100 tokens with the document mask.
 
 - `1M fp32` and so on: against the bare loop, Hugging Face's Trainer and litgpt, all eager, and
   once more all compiled, as each of them compiles: ours its blocks, the others the whole model.
@@ -23,15 +23,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import json
 import os
 import statistics
 import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +37,7 @@ import peers
 import targets
 import torch
 from bare_loop import Loop, Shape
+from parts.turns import Drive, Player, steps
 
 from graftwork.spec.cost import Cost
 from graftwork.spec.memory import Memory
@@ -63,7 +62,7 @@ PARTS = (*(f"{size} {precision}" for size in MODELS for precision in ("fp32", "b
 WARM, TURNS = 2, 7
 Step = Callable[[], object]
 # By name; of a peer that cannot be measured, the reason.
-Loops = dict[str, Step | peers.Guest | str]
+Loops = dict[str, Drive | str]
 
 
 def write_tokens(folder: Path, document: int) -> np.ndarray:
@@ -134,19 +133,27 @@ class Race:
         """All loops that train a dense model."""
         shape = MODELS[size]
         found: Loops = {
-            "ours": ours(shape, self.whole, self.scratch(), precision, compiled=compiled),
-            "bare": bare(shape, self.ids, precision, compiled=compiled),
+            "ours": self.ours(shape, precision, compiled=compiled),
+            "bare": partial(steps, partial(bare, shape, self.ids, precision, compiled=compiled)),
         }
         if not compiled:
-            found["masked"] = ours(shape, self.short, self.scratch(), precision)
-        given = (shape, VOCAB, self.ids, BATCH, precision)
-        found["trainer"] = peers.absent("transformers", "accelerate") or peers.hf_trainer(
-            *given, compiled=compiled
+            found["masked"] = self.ours(shape, precision, folder=self.short)
+        given = {
+            "shape": shape, "vocab": VOCAB, "ids": self.ids, "batch": BATCH,
+            "precision": precision, "compiled": compiled,
+        }  # fmt: skip
+        found["trainer"] = peers.absent("transformers", "accelerate") or partial(
+            peers.hf_trainer, **given
         )
-        found["litgpt"] = peers.absent("litgpt", "lightning") or peers.litgpt(
-            *given, compiled=compiled
-        )
+        found["litgpt"] = peers.absent("litgpt", "lightning") or partial(peers.litgpt, **given)
         return found
+
+    def ours(
+        self, shape: dict, precision: str, *, compiled: bool = False, folder: Path | None = None
+    ) -> Drive:
+        """Our loop, on sequences that are one document each, or on those of a folder."""
+        given = (shape, folder or self.whole, self.scratch(), precision)
+        return partial(steps, partial(ours, *given, compiled=compiled))
 
     def dense(self, size: str, precision: str) -> dict[str, object]:
         """Eager and compiled."""
@@ -161,12 +168,13 @@ class Race:
         """A mixture of experts."""
         model = Architecture.model_validate(EXPERTS)
         loops: Loops = {
-            "experts": ours(EXPERTS, self.whole, self.scratch(), "bf16"),
-            "dense": ours(MODELS["10M"], self.whole, self.scratch(), "bf16"),
+            "experts": self.ours(EXPERTS, "bf16"),
+            "dense": self.ours(MODELS["10M"], "bf16"),
         }
+        given = {"shape": EXPERTS, "vocab": VOCAB, "ids": self.ids, "batch": BATCH}
         for kind in ("eager", "grouped_mm"):
-            loops[f"mixtral_{kind}"] = peers.absent("transformers") or peers.mixtral(
-                EXPERTS, VOCAB, self.ids, BATCH, kind
+            loops[f"mixtral_{kind}"] = peers.absent("transformers") or partial(
+                steps, partial(peers.mixtral, **given, kind=kind)
             )
         return {
             "parameters": model.parameters(VOCAB),
@@ -183,23 +191,20 @@ def measured(loops: Loops, first: str) -> dict[str, object]:
     return found | {"not_measured": absent} if absent else found
 
 
-def run(loops: dict[str, Step | peers.Guest]) -> dict[str, list[float]]:
+def run(loops: dict[str, Drive]) -> dict[str, list[float]]:
     """Tokens per second of each, turn by turn; a turn is one step, and the order alternates."""
-    steps = {
-        name: loop.step if isinstance(loop, peers.Guest) else loop for name, loop in loops.items()
-    }
-    speeds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(WARM + TURNS):
-        for name in list(steps) if turn % 2 else list(steps)[::-1]:
-            began = time.perf_counter()
-            steps[name]()
-            if turn >= WARM:
-                speeds[name].append(BATCH * CONTEXT / (time.perf_counter() - began))
-    for loop in loops.values():
-        if isinstance(loop, peers.Guest):
-            loop.close()
-    gc.collect()
-    torch._dynamo.reset()
+    threads = len(os.sched_getaffinity(0))
+    speeds: dict[str, list[float]] = {name: [] for name in loops}
+    with contextlib.ExitStack() as stack:
+        players = {}
+        for name, drive in loops.items():
+            players[name] = Player(drive, threads)
+            stack.callback(players[name].close)
+        for turn in range(WARM + TURNS):
+            for name in list(loops) if turn % 2 else list(loops)[::-1]:
+                seconds = players[name].step()
+                if turn >= WARM:
+                    speeds[name].append(BATCH * CONTEXT / seconds)
     return speeds
 
 
@@ -241,13 +246,9 @@ def main() -> None:
     parts = arguments.parts or list(PARTS)
     if wrong := set(parts) - set(PARTS):
         parser.error(f"no part: {', '.join(sorted(wrong))}")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    warnings.simplefilter("ignore")
-    # What is printed is one JSON object; the others' loops print what they like.
-    with contextlib.redirect_stdout(sys.stderr):
-        found = measure(["1M fp32"] if arguments.quick else parts)
+    found = measure(["1M fp32"] if arguments.quick else parts)
     result = {
-        "threads": torch.get_num_threads(),
+        "threads": len(os.sched_getaffinity(0)),
         "training": found,
         "targets": targets.verdicts(found),
     }
