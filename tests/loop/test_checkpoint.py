@@ -251,6 +251,23 @@ def test_a_failing_upload_is_tried_again(tmp_path, monkeypatch):
     assert read(checkpoints)[0].step == 10
 
 
+@pytest.mark.parametrize("step", [10, 0])
+def test_memory_that_was_expected_is_what_a_save_takes_if_it_fits(tmp_path, monkeypatch, step):
+    made = []
+    original = module.Snapshot
+
+    def counted(pieces):
+        made.append(pieces)
+        return original(pieces)
+
+    monkeypatch.setattr(module, "Snapshot", counted)
+    checkpoints = begin(tmp_path)
+    checkpoints.expect(wholes(tensors(10) if step else {"a": torch.zeros(2)}))
+    save(checkpoints, 10)
+    assert len(made) == (1 if step else 2)
+    assert equal(read(checkpoints)[1], tensors(10))
+
+
 def test_an_upload_that_still_fails_when_the_next_is_due_is_noted(saved, tmp_path, monkeypatch):
     storage = Storage(monkeypatch, failures=10**9)
     saved.save(40, wholes(tensors(40)), {})

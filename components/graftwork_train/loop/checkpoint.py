@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -77,6 +78,11 @@ class Checkpoints:
         self.notes: list[str] = []
         self.failed = 0
         self.made = 0
+
+    def expect(self, pieces: Sequence[Piece]) -> None:
+        """Get the memory for a copy of these pieces beside the training, so that no save waits."""
+        self._snapshot = Snapshot(pieces)
+        threading.Thread(target=self._snapshot.populate, name="snapshot", daemon=True).start()
 
     def save(self, step: int, pieces: Sequence[Piece], details: Mapping[str, Any]) -> None:
         """Begin to write a checkpoint; when this returns, the pieces may change.

@@ -111,15 +111,14 @@ class Worker:
             torch.set_num_threads(plan.cores)
         self.plan, self.place, self.model = plan, place, model.train()
         self.loader = plan.loader()
-        self.meter, self.steering = Meter(plan, place), Steering(plan)
-        self.telemetry = Telemetry(plan, place)
+        self.meter, self.telemetry = Meter(plan, place), Telemetry(plan, place)
         gpu = place.device.type == "cuda"
         self.batches = Prefetch(
             self.loader, rank=place.sharer, workers=place.sharers, last=plan.steps, pin=gpu
         )
         recorded = plan.word.profile if place.rank == 0 else None
         self.profiler = Profiler(recorded, plan.traces, plan.workspace.storage, gpu=gpu)
-        self.restarts = 0
+        self.steering, self.restarts = Steering(plan), 0
         self.checkpoints = Checkpoints(
             claim(plan, place), plan.identity, place, plan.word.keep_checkpoints
         )
@@ -174,6 +173,8 @@ class Worker:
     def _train(self) -> Trained:
         if self.saved < 0:
             self._save()
+        elif self.plan.word.checkpoint_every < self.plan.steps:
+            self.checkpoints.expect(self.network.share(self._tensors()))
         if not self.step:
             self._measure()
         self.meter.start()
@@ -264,11 +265,10 @@ class Worker:
             return
         if verdict.reason == NOT_FINITE:
             self.telemetry.not_finite()
-        value = self.steering.rate(verdict.step)
         told, remedy = _TOLD[verdict.reason]
         raise RunError(
             f"{told} at step {verdict.step} of {self.plan.steps}, at a learning rate of "
-            f"{value:.3g}; no weight was updated with it",
+            f"{self.steering.rate(verdict.step):.3g}; no weight was updated with it",
             remedy,
         )
 
