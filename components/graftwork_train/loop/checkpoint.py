@@ -20,6 +20,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
@@ -302,16 +303,19 @@ class _Save:
 
     def store(self, attempt: Try) -> None:
         """Write this worker's part, look at it, then tell its places and digests."""
-        entries = self._snapshot.digested()
         name = _part(self._place.rank, self._place.workers)
         uri, size = posixpath.join(self._uri, name), len(self._snapshot.data)
 
-        def write() -> None:
-            self._files.save(f"{uri}.safetensors", self._snapshot.data)
-            self._verify(f"{name}.safetensors", size, entries)
+        with ThreadPoolExecutor(1, thread_name_prefix="digests") as beside:
+            digests = beside.submit(self._snapshot.digested)
 
-        attempt(write)
-        table = json.dumps({"bytes": size, "entries": [asdict(entry) for entry in entries]})
+            def write() -> None:
+                self._files.save(f"{uri}.safetensors", self._snapshot.data)
+                self._verify(f"{name}.safetensors", size, digests.result())
+
+            attempt(write)
+        entries = [asdict(entry) for entry in digests.result()]
+        table = json.dumps({"bytes": size, "entries": entries})
         attempt(lambda: self._files.save(f"{uri}.json", memoryview(table.encode())))
 
     def _verify(self, name: str, size: int, entries: Sequence[Entry]) -> None:
