@@ -66,6 +66,26 @@ def test_no_end_that_spacy_cuts_off_is_longer_than_what_is_searched():
     assert {p for p, width in longest.items() if width > SUFFIX - 2} == {r"\.\.+"}
 
 
+def test_the_word_that_spacy_fails_on_is_a_word_as_any_other():
+    text = "if IS_ALPHA: (IS_ALPHA) or IS_ALPHA, xIS_ALPHA."
+    expected = [
+        "if",
+        "IS_ALPHA",
+        ":",
+        "(",
+        "IS_ALPHA",
+        ")",
+        "or",
+        "IS_ALPHA",
+        ",",
+        "xIS_ALPHA",
+        ".",
+    ]
+    for _ in range(3):
+        words._known().clear()
+        assert words_of("spacy", text) == expected
+
+
 def test_a_piece_without_end_is_one_word_at_once():
     piece = "(" * 200_000
     assert words_of("spacy", f"the {piece} end.") == ["the", piece, "end", "."]

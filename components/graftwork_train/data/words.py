@@ -81,10 +81,12 @@ class _Known(dict[str, tuple[str, ...]]):
 
     def _split(self, pieces: list[str]) -> Iterator[tuple[str, ...]]:
         # A line end is a token by itself, across which nothing is joined. What spaCy would
-        # remember of each word for ever goes with the zone.
+        # remember of each word for ever goes with the zone. Of one word, the name of its own
+        # first attribute, it remembers a wrong number; another one stands in for it.
         text = "\n".join(pieces)
         with self._tokenizer.vocab.memory_zone():
-            places = self._tokenizer(text).to_array(["IDX", "LENGTH"]).tolist()
+            tokens = self._tokenizer(text.replace("IS_ALPHA", "IS_ALPHB"))
+            places = tokens.to_array(["IDX", "LENGTH"]).tolist()
         words = [text[at : at + length] for at, length in places]
         start = 0
         for end in (at for at, word in enumerate(words) if word == "\n"):
