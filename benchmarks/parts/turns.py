@@ -7,6 +7,7 @@ of waiting awake, and small operations of all loops take longer. No training is 
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,9 @@ import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
+
+# Linux's PR_SET_PDEATHSIG.
+_PARENT_DEATH = 1
 
 Hold = Callable[[], None]
 """To be called at the end of each step; returns when it is the loop's turn again."""
@@ -78,6 +82,8 @@ class Player:
 def _serve(drive: Drive, threads: int, connection: Connection) -> None:
     import torch  # noqa: PLC0415 - after the process has begun
 
+    # Who stands still when the parent is killed would do so for ever.
+    ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
     # What is printed is the parent's one JSON object; the others' loops print what they like.
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
