@@ -25,7 +25,6 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -121,10 +120,7 @@ class Ours:
         pieces = wholes(self._state)
         if not self._step:
             # A training has some steps before its first save; memory is got ready beside them.
-            self._checkpoints.expect(pieces)
-            for thread in threading.enumerate():
-                if thread.name == "snapshot":
-                    thread.join()
+            self._checkpoints.expect(pieces).join()
         self._step += 1
         self.blocked.append(clock(lambda: self._checkpoints.save(self._step, pieces, {})))
         self._checkpoints.settle()

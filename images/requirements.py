@@ -33,7 +33,7 @@ def requirements(image: str) -> list[str]:
         return light
     shared = [one for one in light if name(one) not in LIGHT_ONLY]
     extras = project["optional-dependencies"]
-    return [*shared, *(with_dashboard(one) for name in EXTRAS for one in extras[name])]
+    return [*shared, *(with_dashboard(one) for extra in EXTRAS for one in extras[extra])]
 
 
 def name(requirement: str) -> str:

@@ -1,8 +1,7 @@
 """Training loops that take turns of one step, each in a process of its own.
 
-In one process each loop that drives itself needs a thread, and each thread that calculates gets
-OpenMP threads of its own; where those are more than the cores they sleep at every barrier instead
-of waiting awake, and small operations of all loops take longer. No training is like that.
+In one process each loop that drives itself would need a thread, and each thread that calculates
+gets OpenMP threads of its own, more of them than there are cores. No training is like that.
 """
 
 from __future__ import annotations
@@ -101,5 +100,5 @@ def _serve(drive: Drive, threads: int, connection: Connection) -> None:
     try:
         drive(hold)
         connection.send("it came to its end")
-    except BaseException:
+    except Exception:
         connection.send(traceback.format_exc())

@@ -80,10 +80,16 @@ class Checkpoints:
         self.failed = 0
         self.made = 0
 
-    def expect(self, pieces: Sequence[Piece]) -> None:
-        """Get the memory for a copy of these pieces beside the training, so that no save waits."""
+    def expect(self, pieces: Sequence[Piece]) -> threading.Thread:
+        """Get the memory for a copy of these pieces beside the training, so that no save waits.
+
+        Returns:
+            The thread that does it; nobody has to wait for it.
+        """
         self._snapshot = Snapshot(pieces)
-        threading.Thread(target=self._snapshot.populate, name="snapshot", daemon=True).start()
+        thread = threading.Thread(target=self._snapshot.populate, name="snapshot", daemon=True)
+        thread.start()
+        return thread
 
     def save(self, step: int, pieces: Sequence[Piece], details: Mapping[str, Any]) -> None:
         """Begin to write a checkpoint; when this returns, the pieces may change.
