@@ -48,11 +48,12 @@ def attend_rows(
     """
     table = _Table(q_BHTC, k_BKTC, mask, causal)
     v_NTC = _together(v_BKTC)
-    y_NGTC = torch.empty_like(table.q_NGTC)
+    y_BHTC = _side_by_side(q_BHTC)
+    y_BKGTC = table.grouped(y_BHTC)
     for begin, end, seen in table:
-        y_NRC = table.chances(begin, end, seen) @ v_NTC[:, :seen]
-        y_NGTC[:, :, begin:end] = y_NRC.unflatten(1, (table.group, -1))
-    return y_NGTC.view(q_BHTC.shape)
+        y_NRC = table.chances(table.queries(begin, end), begin, seen) @ v_NTC[:, :seen]
+        table.put(y_BKGTC, begin, y_NRC)
+    return y_BHTC
 
 
 @torch.library.custom_op("graftwork::attend_rows_backward", mutates_args=())
@@ -67,24 +68,26 @@ def _backward(
     """Gradients of queries, keys and values."""
     table = _Table(q_BHTC, k_BKTC, mask, causal)
     v_NTC = _together(v_BKTC)
-    grad_NGTC = grad_BHTC.contiguous().view_as(table.q_NGTC)
-    dq_NGTC = torch.empty_like(table.q_NGTC)
+    grad_BKGTC = table.grouped(grad_BHTC)
+    dq_BHTC = _side_by_side(q_BHTC)
+    dq_BKGTC = table.grouped(dq_BHTC)
     dk_NTC, dv_NTC = torch.zeros_like(table.k_NTC), torch.zeros_like(v_NTC)
     memory = table.memory()
     for begin, end, seen in table:
-        chances_NRS = table.chances(begin, end, seen)
-        grad_NRC = grad_NGTC[:, :, begin:end].flatten(1, 2)
-        dv_NTC[:, :seen].baddbmm_(chances_NRS.mT, grad_NRC)
+        q_NRC = table.queries(begin, end)
+        chances_NRS = table.chances(q_NRC, begin, seen)
+        grad_NRC = grad_BKGTC[..., begin:end, :].reshape(q_NRC.shape)
+        # As products of a batch and then a sum: each core has the sequences that it had before.
+        dv_NTC[:, :seen] += chances_NRS.mT @ grad_NRC
         scores_NRS = _part(memory, chances_NRS.shape)
         torch.bmm(grad_NRC, v_NTC[:, :seen].mT, out=scores_NRS)
         torch.ops.aten._softmax_backward_data.out(
             scores_NRS, chances_NRS, -1, chances_NRS.dtype, grad_input=scores_NRS
         )
-        dq_NRC = scores_NRS @ table.k_NTC[:, :seen]
-        dq_NGTC[:, :, begin:end] = dq_NRC.unflatten(1, (table.group, -1))
-        dk_NTC[:, :seen].baddbmm_(scores_NRS.mT, table.queries(begin, end))
-    dq_NGTC *= table.scale
-    return dq_NGTC.view(q_BHTC.shape), dk_NTC.view(k_BKTC.shape), dv_NTC.view(v_BKTC.shape)
+        table.put(dq_BKGTC, begin, scores_NRS @ table.k_NTC[:, :seen])
+        dk_NTC[:, :seen] += scores_NRS.mT @ q_NRC
+    dq_BHTC *= table.scale
+    return dq_BHTC, dk_NTC.view(k_BKTC.shape), dv_NTC.view(v_BKTC.shape)
 
 
 class _Table:
@@ -93,16 +96,15 @@ class _Table:
     def __init__(self, q_BHTC: Tensor, k_BKTC: Tensor, mask: Tensor | None, causal: bool) -> None:
         sequences, heads, self._length, size = q_BHTC.shape
         shared = k_BKTC.shape[1]
-        self.group, self.scale = heads // shared, size**-0.5
+        self.scale = size**-0.5
+        self._grouped = (sequences, shared, heads // shared)
         self.k_NTC = _together(k_BKTC)
-        scaled_BHTC = (q_BHTC * self.scale).contiguous()
-        self.q_NGTC = scaled_BHTC.view(sequences * shared, self.group, self._length, size)
+        self._q_BKGTC = self.grouped(q_BHTC)
         self._causal, self._mask = causal, mask
-        self._grouped = (sequences, shared, self.group)
         if mask is not None:
             alike = mask.shape[1] == 1
             self._mask = mask[:, :, None] if alike else mask.unflatten(1, self._grouped[1:])
-        self._step = min(_ROWS if self.group == 1 else _ROWS_SHARED, self._length)
+        self._step = min(_ROWS if heads == shared else _ROWS_SHARED, self._length)
         ahead = torch.full((self._step, self._step), -torch.inf, dtype=q_BHTC.dtype)
         self._ahead_RR = ahead.triu_(1)
         self._memory = self.memory()
@@ -117,21 +119,31 @@ class _Table:
         """Room for one table of rows."""
         return self.k_NTC.new_empty(math.prod((*self._grouped, self._step, self._length)))
 
+    def grouped(self, x_BHTC: Tensor) -> Tensor:
+        """The same with the heads that share keys side by side, (B, K, G, T, C)."""
+        return x_BHTC.unflatten(1, self._grouped[1:])
+
     def queries(self, begin: int, end: int) -> Tensor:
         """Some rows' queries, scaled, (N, G R, C)."""
-        q_NRC: Tensor = self.q_NGTC[:, :, begin:end].flatten(1, 2)
-        return q_NRC
+        q_BKGRC = self._q_BKGTC[..., begin:end, :]
+        scaled_BKGRC = torch.mul(q_BKGRC, self.scale, out=q_BKGRC.new_empty(q_BKGRC.shape))
+        return scaled_BKGRC.flatten(2, 3).flatten(0, 1)
 
-    def chances(self, begin: int, end: int, seen: int) -> Tensor:
-        """Some rows' softmax, (N, G R, S), until the next ones are asked for."""
-        q_NRC = self.queries(begin, end)
+    def put(self, all_BKGTC: Tensor, begin: int, x_NRC: Tensor) -> None:
+        """Write what some rows gave, (N, G R, C), to where they stand among all."""
+        x_BKGRC = x_NRC.view(*self._grouped, -1, x_NRC.shape[-1])
+        all_BKGTC[..., begin : begin + x_BKGRC.shape[-2], :] = x_BKGRC
+
+    def chances(self, q_NRC: Tensor, begin: int, seen: int) -> Tensor:
+        """Softmax of some rows' queries, (N, G R, S), until the next ones are asked for."""
         scores_NRS = _part(self._memory, (*q_NRC.shape[:2], seen))
         torch.bmm(q_NRC, self.k_NTC[:, :seen].mT, out=scores_NRS)
-        table = scores_NRS.view(*self._grouped, end - begin, seen)
+        table = scores_NRS.view(*self._grouped, -1, seen)
+        rows = table.shape[-2]
         if self._mask is not None:
-            table += self._mask[..., begin:end, :seen]
+            table += self._mask[..., begin : begin + rows, :seen]
         elif self._causal:
-            table[..., begin:] += self._ahead_RR[: end - begin, : end - begin]
+            table[..., begin:] += self._ahead_RR[:rows, :rows]
         torch.softmax(scores_NRS, -1, out=scores_NRS)
         return scores_NRS
 
@@ -141,6 +153,11 @@ def _together(x_BKTC: Tensor) -> Tensor:
     return x_BKTC.contiguous().flatten(0, 1)
 
 
+def _side_by_side(x_BHTC: Tensor) -> Tensor:
+    """Memory of this shape with a token's heads side by side, as projections take and give them."""
+    return x_BHTC.new_empty(x_BHTC.transpose(1, 2).shape).transpose(1, 2)
+
+
 def _part(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The beginning of some memory; that of new results would have to be cleared first."""
     return memory[: math.prod(shape)].view(shape)
@@ -148,12 +165,14 @@ def _part(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @attend_rows.register_fake
 def _(q_BHTC: Tensor, *_: object) -> Tensor:
-    return q_BHTC.new_empty(q_BHTC.shape)
+    return _side_by_side(q_BHTC)
 
 
 @_backward.register_fake
-def _(_: Tensor, *inputs: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 - tensors, and how they are seen
-    return tuple(x.new_empty(x.shape) for x in inputs[:3])
+def _(
+    _: Tensor, q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, *__: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _side_by_side(q_BHTC), k_BKTC.new_empty(k_BKTC.shape), v_BKTC.new_empty(v_BKTC.shape)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's
