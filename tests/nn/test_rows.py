@@ -18,6 +18,7 @@ def few_rows(monkeypatch):
     """Several blocks, the last of them shorter, without long sequences."""
     monkeypatch.setattr(rows, "_ROWS", 8)
     monkeypatch.setattr(rows, "_ROWS_SHARED", 4)
+    monkeypatch.setattr(rows, "_ROWS_SHARED_FP32", 5)
 
 
 def drawn(*shape, dtype=torch.float64, seed=0):

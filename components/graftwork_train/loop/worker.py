@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from graftwork import progress
@@ -14,6 +13,7 @@ from graftwork.errors import RunError
 from graftwork.store.attempts import Attempt
 from graftwork_train.loop.checkpoint import Checkpoint, Checkpoints
 from graftwork_train.loop.constraint import Constrain
+from graftwork_train.loop.cpu import use_cpu
 from graftwork_train.loop.determinism import determinism
 from graftwork_train.loop.guard import NOT_FINITE, SPIKE, Verdict
 from graftwork_train.loop.held_out import HeldOut, held_out_loss
@@ -34,7 +34,6 @@ from graftwork_train.objectives import HELD_OUT_SEED, pose
 from graftwork_train.parametrisation import stepper
 
 MODEL, OPTIMIZER, CONSTRAINT = "model.", "optimizer.", "constraint."
-
 
 # By reason, what is told of a bad step, and what helps against it.
 _TOLD = {
@@ -108,7 +107,7 @@ class Worker:
     ) -> None:
         place = replace(place, tensor=plan.word.parallel.tensor)
         if place.device.type == "cpu":
-            torch.set_num_threads(plan.cores)
+            use_cpu(plan.cores)
         self.plan, self.place, self.model = plan, place, model.train()
         self.loader = plan.loader()
         self.meter, self.telemetry = Meter(plan, place), Telemetry(plan, place)

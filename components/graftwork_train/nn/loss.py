@@ -25,6 +25,8 @@ from graftwork_train.nn.attention import compute_type
 IGNORE = -100
 # Logits held at once: 2^21 fp32 numbers are 8 MB, within the last cache of common processors.
 CHUNK_LOGITS = 2**21
+# With large vocabularies that would be few tokens, and the head's weight is read for every chunk.
+CHUNK_ROWS = 256
 # On a GPU small products leave it idle; 2^27 numbers are half a gigabyte.
 CHUNK_LOGITS_GPU = 2**27
 
@@ -71,9 +73,7 @@ def head_losses(
         compiled: Take a chunk's softmax and gradient by torch.compile: fewer passes over the
             logits, and other rounding.
     """
-    if rows is None:
-        held = CHUNK_LOGITS if hidden_BTD.device.type == "cpu" else CHUNK_LOGITS_GPU
-        rows = max(1, held // weight_VD.shape[0])
+    rows = rows or _rows(weight_VD)
     hidden_ND = hidden_BTD.flatten(0, -2)
     hidden_ND = hidden_ND.to(compute_type(hidden_ND))
     step = (_accumulate_compiled if compiled else _accumulate) if torch.is_grad_enabled() else None
@@ -104,9 +104,7 @@ def token_nats(
         bias_V: The head's bias, if it has one.
         rows: Tokens in a chunk. Default: what keeps logits small.
     """
-    if rows is None:
-        held = CHUNK_LOGITS if hidden_BTD.device.type == "cpu" else CHUNK_LOGITS_GPU
-        rows = max(1, held // weight_VD.shape[0])
+    rows = rows or _rows(weight_VD)
     kept_BT = labels_BT != IGNORE
     hidden_ND, labels_N = hidden_BTD[kept_BT], labels_BT[kept_BT]
     parts = [
@@ -115,6 +113,12 @@ def token_nats(
     ]
     nats_N = torch.cat(parts)
     return nats_N.new_zeros(labels_BT.shape).masked_scatter(kept_BT, nats_N)
+
+
+def _rows(weight_VD: Tensor) -> int:
+    """Tokens in a chunk of this head's logits."""
+    held = CHUNK_LOGITS if weight_VD.device.type == "cpu" else CHUNK_LOGITS_GPU
+    return max(CHUNK_ROWS, held // weight_VD.shape[0])
 
 
 def _chunk_nats(

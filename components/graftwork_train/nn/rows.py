@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 # Rows of one head at once: with the heads that share keys, as many as make a product large and
-# leave its results in the processor's cache.
-_ROWS, _ROWS_SHARED = 128, 64
+# leave its results in the processor's cache. Numbers of four bytes fill it sooner.
+_ROWS, _ROWS_SHARED, _ROWS_SHARED_FP32 = 128, 64, 48
 # Heads that share keys from which on this is faster in fp32, too.
 _MANY = 3
 
@@ -33,7 +33,8 @@ def faster(q_BHTC: Tensor, k_BKTC: Tensor, dtype: torch.dtype) -> bool:
     return q_BHTC.device.type == "cpu" and (dtype == torch.bfloat16 or group >= _MANY)
 
 
-@torch.library.custom_op("graftwork::attend_rows", mutates_args=())
+# torch keeps compiled code on disk by operators' names: another layout of results, another name.
+@torch.library.custom_op("graftwork::attend_rows_v2", mutates_args=())
 def attend_rows(
     q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, mask: Tensor | None, causal: bool
 ) -> Tensor:
@@ -49,14 +50,15 @@ def attend_rows(
     table = _Table(q_BHTC, k_BKTC, mask, causal)
     v_NTC = _together(v_BKTC)
     y_BHTC = _side_by_side(q_BHTC)
-    y_BKGTC = table.grouped(y_BHTC)
+    q_BKGTC, y_BKGTC = table.grouped(q_BHTC), table.grouped(y_BHTC)
     for begin, end, seen in table:
-        y_NRC = table.chances(table.queries(begin, end), begin, seen) @ v_NTC[:, :seen]
+        q_NRC = table.rows(q_BKGTC, begin, end)
+        y_NRC = table.chances(q_NRC, begin, seen) @ v_NTC[:, :seen]
         table.put(y_BKGTC, begin, y_NRC)
     return y_BHTC
 
 
-@torch.library.custom_op("graftwork::attend_rows_backward", mutates_args=())
+@torch.library.custom_op("graftwork::attend_rows_v2_backward", mutates_args=())
 def _backward(
     grad_BHTC: Tensor,
     q_BHTC: Tensor,
@@ -68,15 +70,13 @@ def _backward(
     """Gradients of queries, keys and values."""
     table = _Table(q_BHTC, k_BKTC, mask, causal)
     v_NTC = _together(v_BKTC)
-    grad_BKGTC = table.grouped(grad_BHTC)
     dq_BHTC = _side_by_side(q_BHTC)
-    dq_BKGTC = table.grouped(dq_BHTC)
+    q_BKGTC, grad_BKGTC, dq_BKGTC = map(table.grouped, (q_BHTC, grad_BHTC, dq_BHTC))
     dk_NTC, dv_NTC = torch.zeros_like(table.k_NTC), torch.zeros_like(v_NTC)
     memory = table.memory()
     for begin, end, seen in table:
-        q_NRC = table.queries(begin, end)
+        q_NRC, grad_NRC = (table.rows(x, begin, end) for x in (q_BKGTC, grad_BKGTC))
         chances_NRS = table.chances(q_NRC, begin, seen)
-        grad_NRC = grad_BKGTC[..., begin:end, :].reshape(q_NRC.shape)
         # As products of a batch and then a sum: each core has the sequences that it had before.
         dv_NTC[:, :seen] += chances_NRS.mT @ grad_NRC
         scores_NRS = _part(memory, chances_NRS.shape)
@@ -86,7 +86,7 @@ def _backward(
         )
         table.put(dq_BKGTC, begin, scores_NRS @ table.k_NTC[:, :seen])
         dk_NTC[:, :seen] += scores_NRS.mT @ q_NRC
-    dq_BHTC *= table.scale
+    dk_NTC *= table.scale
     return dq_BHTC, dk_NTC.view(k_BKTC.shape), dv_NTC.view(v_BKTC.shape)
 
 
@@ -98,13 +98,14 @@ class _Table:
         shared = k_BKTC.shape[1]
         self.scale = size**-0.5
         self._grouped = (sequences, shared, heads // shared)
-        self.k_NTC = _together(k_BKTC)
-        self._q_BKGTC = self.grouped(q_BHTC)
+        # Scaled once, in place of the scores; there are no more keys than queries.
+        self.k_NTC = _together(k_BKTC) * self.scale
         self._causal, self._mask = causal, mask
         if mask is not None:
             alike = mask.shape[1] == 1
             self._mask = mask[:, :, None] if alike else mask.unflatten(1, self._grouped[1:])
-        self._step = min(_ROWS if heads == shared else _ROWS_SHARED, self._length)
+        shared_rows = _ROWS_SHARED_FP32 if q_BHTC.dtype == torch.float32 else _ROWS_SHARED
+        self._step = min(_ROWS if heads == shared else shared_rows, self._length)
         ahead = torch.full((self._step, self._step), -torch.inf, dtype=q_BHTC.dtype)
         self._ahead_RR = ahead.triu_(1)
         self._memory = self.memory()
@@ -121,13 +122,14 @@ class _Table:
 
     def grouped(self, x_BHTC: Tensor) -> Tensor:
         """The same with the heads that share keys side by side, (B, K, G, T, C)."""
-        return x_BHTC.unflatten(1, self._grouped[1:])
+        x_BKGTC: Tensor = x_BHTC.unflatten(1, self._grouped[1:])
+        return x_BKGTC
 
-    def queries(self, begin: int, end: int) -> Tensor:
-        """Some rows' queries, scaled, (N, G R, C)."""
-        q_BKGRC = self._q_BKGTC[..., begin:end, :]
-        scaled_BKGRC = torch.mul(q_BKGRC, self.scale, out=q_BKGRC.new_empty(q_BKGRC.shape))
-        return scaled_BKGRC.flatten(2, 3).flatten(0, 1)
+    def rows(self, x_BKGTC: Tensor, begin: int, end: int) -> Tensor:
+        """Some rows of what `grouped` gave, (N, G R, C)."""
+        shape = (len(self.k_NTC), -1, x_BKGTC.shape[-1])
+        x_NRC: Tensor = x_BKGTC[..., begin:end, :].reshape(shape)
+        return x_NRC
 
     def put(self, all_BKGTC: Tensor, begin: int, x_NRC: Tensor) -> None:
         """Write what some rows gave, (N, G R, C), to where they stand among all."""
@@ -186,5 +188,5 @@ def _gradients(ctx: Any, grad_BHTC: Tensor) -> tuple[Tensor | None, ...]:  # noq
 
 torch.library.register_autograd(attend_rows, _gradients, setup_context=_keep)
 
-ATTEND_ROWS = torch.ops.graftwork.attend_rows.default
+ATTEND_ROWS = torch.ops.graftwork.attend_rows_v2.default
 """What torch's dispatcher knows it as."""
