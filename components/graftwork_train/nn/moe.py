@@ -137,8 +137,8 @@ class _Sent(torch.autograd.Function):
     """The rows of tokens, in the experts' order.
 
     An index's own backward pass adds rows up one after the other. But the order is a permutation
-    of N·k assignments, so the gradient is gathered by the inverse one, and a token's k rows, which
-    then lie side by side, are summed in the precision that the tokens came in.
+    of N·k assignments, so the gradient is gathered by the inverse one, and a token's k rows are
+    summed in the precision that the tokens came in.
     """
 
     @staticmethod
@@ -160,8 +160,12 @@ class _Sent(torch.autograd.Function):
         grad_SD: Tensor,
     ) -> tuple[Tensor | None, ...]:
         (place_S,) = ctx.saved_tensors
-        grad_NkD = grad_SD.index_select(0, place_S).view(-1, ctx.top_k, grad_SD.shape[1])
-        return grad_NkD.sum(1, dtype=ctx.kind), None, None, None
+        # One after the other, as in `combine`.
+        first_N, *others = place_S.view(-1, ctx.top_k).unbind(1)
+        sum_ND = grad_SD.index_select(0, first_N).to(ctx.kind)
+        for place_N in others:
+            sum_ND += grad_SD.index_select(0, place_N)
+        return sum_ND, None, None, None
 
 
 class _Returned(torch.autograd.Function):

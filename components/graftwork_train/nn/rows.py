@@ -99,7 +99,7 @@ class _Table:
         self.scale = size**-0.5
         self._grouped = (sequences, shared, heads // shared)
         # Scaled once, in place of the scores; there are no more keys than queries.
-        self.k_NTC = _together(k_BKTC) * self.scale
+        self.k_NTC: Tensor = _together(k_BKTC) * self.scale
         self._causal, self._mask = causal, mask
         if mask is not None:
             alike = mask.shape[1] == 1
