@@ -102,3 +102,4 @@ def _serve(drive: Drive, threads: int, connection: Connection) -> None:
         connection.send("it came to its end")
     except Exception:
         connection.send(traceback.format_exc())
+        raise

@@ -77,7 +77,7 @@ def _backward(
     for begin, end, seen in table:
         q_NRC, grad_NRC = (table.rows(x, begin, end) for x in (q_BKGTC, grad_BKGTC))
         chances_NRS = table.chances(q_NRC, begin, seen)
-        # As products of a batch and then a sum: each core has the sequences that it had before.
+        # Not by `baddbmm_`, which takes one sequence after the other, each on all cores.
         dv_NTC[:, :seen] += chances_NRS.mT @ grad_NRC
         scores_NRS = _part(memory, chances_NRS.shape)
         torch.bmm(grad_NRC, v_NTC[:, :seen].mT, out=scores_NRS)
