@@ -68,6 +68,8 @@ class Player:
             told = "its process ended"
         # Threads that would go on beside the next loop stand still, too.
         os.kill(self._process.pid or 0, signal.SIGSTOP)
+        # The signal takes effect later; what has ended is left for `close` to collect.
+        os.waitid(os.P_PID, self._process.pid or 0, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         if isinstance(told, str):
             raise RuntimeError(f"a loop stopped: {told}")
         return float(told)
