@@ -1,16 +1,17 @@
 """Our training loop against a bare PyTorch loop of one page and others, in tokens per second.
 
 All train the same architecture on the same tokens with the same batch, precision and optimizer,
-each in a process of its own, taking turns of one step. Figures are medians of 7 turns; a ratio is
-the median of quotients within a turn (above 1: ours is faster). Ours is the whole loop of a worker:
-loader, schedule, step, check for infinities, curve. Sequences are single documents here, since the
-bare loop knows none; `masked` is ours once more, on documents of 100 tokens with the document mask.
+each in a process of its own, taking turns of one step. Figures are medians of 7 turns (15 for
+experts); a ratio is the median of quotients within a turn (above 1: ours is faster). Ours is the
+whole loop of a worker: loader, schedule, step, check for infinities, curve. Sequences are single
+documents here, since the bare loop knows none; `masked` is ours once more, on documents of 100
+tokens with the document mask.
 
 - `1M fp32` and so on: against the bare loop, Hugging Face's Trainer and litgpt, all eager, and
   once more all compiled, as each of them compiles: ours its blocks, the others the whole model.
 - `experts`: a mixture of 8 experts, 2 a token, against our dense model of the same active
-  parameters and against transformers' Mixtral by its two implementations of experts that are no
-  hopeless ones on a CPU (`batched_mm` copies every token's experts).
+  parameters, eager and both compiled, and against transformers' Mixtral by its two implementations
+  of experts that are no hopeless ones on a CPU (`batched_mm` copies every token's experts).
 
 Trainer and litgpt are measured where they are installed; `benchmarks/peers.py` says how. What is
 not there is listed under `not_measured`, with the reason. `targets` says of every ratio whether it
@@ -59,7 +60,10 @@ MODELS = {
 # As many parameters at work for a token as the dense model of 10M.
 EXPERTS = MODELS["10M"] | {"experts": {"count": 8, "top_k": 2, "width": 448}}
 PARTS = (*(f"{size} {precision}" for size in MODELS for precision in ("fp32", "bf16")), "experts")
+# Turns that do not count, and those that do. A mixture's groups have other lengths in every step:
+# their kernels and their memory settle within the first 20.
 WARM, TURNS = 2, 7
+WARM_EXPERTS, TURNS_EXPERTS = 20, 15
 Step = Callable[[], object]
 # By name; of a peer that cannot be measured, the reason.
 Loops = dict[str, Drive | str]
@@ -176,22 +180,28 @@ class Race:
             loops[f"mixtral_{kind}"] = peers.absent("transformers") or partial(
                 steps, partial(peers.mixtral, **given, kind=kind)
             )
+        compiled: Loops = {
+            "experts": self.ours(EXPERTS, "bf16", compiled=True),
+            "dense": self.ours(MODELS["10M"], "bf16", compiled=True),
+        }
+        turns = (WARM_EXPERTS, TURNS_EXPERTS)
         return {
             "parameters": model.parameters(VOCAB),
             "active_parameters": model.active_parameters(VOCAB),
-            "eager": measured(loops, "experts"),
+            "eager": measured(loops, "experts", *turns),
+            "compiled": measured(compiled, "experts", *turns),
         }
 
 
-def measured(loops: Loops, first: str) -> dict[str, object]:
+def measured(loops: Loops, first: str, warm: int = WARM, turns: int = TURNS) -> dict[str, object]:
     """What `told` says of those that are there, and why the others are not measured."""
     absent = {name: loop for name, loop in loops.items() if isinstance(loop, str)}
     there = {name: loop for name, loop in loops.items() if not isinstance(loop, str)}
-    found: dict[str, object] = {**told(run(there), first)}
+    found: dict[str, object] = {**told(run(there, warm, turns), first)}
     return found | {"not_measured": absent} if absent else found
 
 
-def run(loops: dict[str, Drive]) -> dict[str, list[float]]:
+def run(loops: dict[str, Drive], warm: int, turns: int) -> dict[str, list[float]]:
     """Tokens per second of each, turn by turn; a turn is one step, and the order alternates."""
     threads = len(os.sched_getaffinity(0))
     speeds: dict[str, list[float]] = {name: [] for name in loops}
@@ -200,10 +210,10 @@ def run(loops: dict[str, Drive]) -> dict[str, list[float]]:
         for name, drive in loops.items():
             players[name] = Player(drive, threads)
             stack.callback(players[name].close)
-        for turn in range(WARM + TURNS):
+        for turn in range(warm + turns):
             for name in list(loops) if turn % 2 else list(loops)[::-1]:
                 seconds = players[name].step()
-                if turn >= WARM:
+                if turn >= warm:
                     speeds[name].append(BATCH * CONTEXT / seconds)
     return speeds
 

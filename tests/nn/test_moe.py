@@ -9,14 +9,11 @@ import torch.nn.functional as F
 from graftwork.spec.model import Architecture, Experts
 from graftwork_train.nn.layers import activate
 from graftwork_train.nn.moe import (
-    GROUP,
     MixtureOfExperts,
     _Returned,
     balance_loss,
     balanced_bias,
     combine,
-    fill_up,
-    grouped_linear,
     route,
     z_loss,
 )
@@ -185,22 +182,6 @@ def test_the_load_counts_every_assignment_once():
     assert torch.equal((load * 42).round(), load * 42)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_grouped_product_and_its_gradients_equal_a_loop_even_with_an_idle_expert(dtype):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(12, 16, generator=generator).to(dtype).requires_grad_()
-    weight = torch.randn(3, 8, 16, generator=generator).to(dtype).requires_grad_()
-    ends = torch.tensor([5, 5, 12], dtype=torch.int32)
-    grouped_linear(x, weight, ends).square().sum().backward()
-    got = x.grad.clone(), weight.grad.clone()
-    x.grad = weight.grad = None
-    loop = torch.cat([x[:5] @ weight[0].T, x[5:] @ weight[2].T])
-    loop.square().sum().backward()
-    tolerance = 1e-5 if dtype == torch.float32 else 0.5
-    torch.testing.assert_close(got[0], x.grad, atol=tolerance, rtol=1e-2)
-    torch.testing.assert_close(got[1], weight.grad, atol=tolerance, rtol=1e-2)
-
-
 def test_two_passes_give_the_same_bits():
     moe = block()
     x = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(1))
@@ -240,15 +221,3 @@ def test_gradients_of_swiglu_are_those_of_its_definition():
     gate, up = inner.chunk(2, dim=-1)
     assert torch.equal(activate("swiglu", inner), F.silu(gate) * up)
     assert torch.autograd.gradcheck(lambda x: activate("swiglu", x), inner.requires_grad_())
-
-
-def test_groups_are_filled_up_and_every_assignment_keeps_a_row_of_its_own():
-    experts = torch.randint(0, 5, (300,), generator=torch.Generator().manual_seed(0))
-    order, tokens = experts.argsort(stable=True), experts.bincount(minlength=6)
-    filled, rows, groups = fill_up(order, torch.arange(300), tokens)
-    assert torch.equal(filled[rows], order)
-    assert groups.tolist() == [-(-n // GROUP) * GROUP for n in tokens.tolist()]
-    assert len(filled) == groups.sum()
-    # Each row lies in its expert's group.
-    group = torch.arange(6).repeat_interleave(groups)
-    assert torch.equal(group[rows], experts[order])

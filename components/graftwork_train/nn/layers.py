@@ -52,25 +52,27 @@ def normed(norm: nn.Module, x: Tensor) -> Tensor:
     return y.to(x.dtype)
 
 
-def activate(mlp: str, inner: Tensor) -> Tensor:
-    """The nonlinearity of a feed-forward block, on what its first projection gave.
+def activate(mlp: str, inner: Tensor, up: Tensor | None = None) -> Tensor:
+    """The nonlinearity of a feed-forward block, on what its first projections gave.
 
     Shazeer 2020, arXiv:2002.05202, equations 5 and 6 (the gated ones); So et al. 2021,
     arXiv:2109.08668, section 4 (squared ReLU). GELU is the exact one.
 
     Args:
         mlp: The architecture's word.
-        inner: (..., 2F) with the gate's half first if the block is gated, else (..., F).
+        inner: (..., F): the gate if the block is gated.
+        up: (..., F): what is gated; None where it lies beside the gate, in an `inner` of (..., 2F).
     """
     if mlp == "gelu":
         return F.gelu(inner)
     if mlp == "relu2":
         return F.relu(inner).square()
-    if mlp == "swiglu" and not torch.compiler.is_compiling():
-        product: Tensor = _SwiGlu.apply(inner)
-        return product
-    gate, up = inner.chunk(2, dim=-1)
-    return (F.silu(gate) if mlp == "swiglu" else F.gelu(gate)) * up
+    if up is None:
+        if mlp == "swiglu" and not torch.compiler.is_compiling():
+            product: Tensor = _SwiGlu.apply(inner)
+            return product
+        inner, up = inner.chunk(2, dim=-1)
+    return (F.silu(inner) if mlp == "swiglu" else F.gelu(inner)) * up
 
 
 class _SwiGlu(torch.autograd.Function):

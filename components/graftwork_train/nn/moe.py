@@ -22,10 +22,8 @@ from torch import Tensor, nn
 from graftwork.spec.experts import AdaptiveBalance, Experts
 from graftwork.spec.model import Architecture
 from graftwork_train.nn.attention import compute_type
+from graftwork_train.nn.groups import fill_up, grouped_activated, grouped_linear
 from graftwork_train.nn.layers import Linear, activate
-
-# Rows that a group of a CPU has, or a multiple of them.
-GROUP = 64
 
 
 class Routing(NamedTuple):
@@ -118,21 +116,6 @@ def adapted(
     return word.memory * weight + (1 - word.memory) * (word.rate * dropped).clamp(max=word.most)
 
 
-def grouped_linear(x_SD: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:
-    """Multiply each group of rows with its expert's weight; `ends_E` are the groups' ends (int32).
-
-    (S, D) and (E, F, D) to (S, F). bf16 and fp32 go through `torch._grouped_mm`; other types,
-    such as fp64 in tests, group by group.
-    """
-    # Its kernels want rows that begin at multiples of 16 bytes.
-    aligned = all(size * x_SD.element_size() % 16 == 0 for size in weight_EFD.shape[1:])
-    if x_SD.dtype in (torch.bfloat16, torch.float32) and aligned:
-        return torch._grouped_mm(x_SD, weight_EFD.transpose(-2, -1), offs=ends_E)
-    ends = [0, *ends_E.tolist()]
-    parts = [F.linear(x_SD[ends[e] : ends[e + 1]], weight_EFD[e]) for e in range(len(weight_EFD))]
-    return torch.cat(parts)
-
-
 class _Sent(torch.autograd.Function):
     """The rows of tokens, in the experts' order.
 
@@ -184,7 +167,15 @@ class _Returned(torch.autograd.Function):
         place_S: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(y_SD, weights_Nk, order_S, place_S)
-        return combine(y_SD.index_select(0, place_S), weights_Nk)
+        if y_SD.device.type != "cpu":
+            return combine(y_SD.index_select(0, place_S), weights_Nk)
+        # Both at once: no gathered copy.
+        return F.embedding_bag(
+            place_S.view_as(weights_Nk),
+            y_SD,
+            per_sample_weights=weights_Nk.to(y_SD.dtype),
+            mode="sum",
+        )
 
     @staticmethod
     def backward(
@@ -198,20 +189,7 @@ class _Returned(torch.autograd.Function):
         weights_S = none_S.index_copy_(0, place_S, weights_Nk.flatten()).to(y_SD.dtype)
         products_S = torch.bmm(grad_SD[:, None], y_SD[:, :, None]).flatten().to(weights_Nk.dtype)
         to_weights_S = products_S.index_select(0, place_S)
-        return grad_SD * weights_S[:, None], to_weights_S.view_as(weights_Nk), None, None
-
-
-def fill_up(order_S: Tensor, rows_S: Tensor, tokens_E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Groups as long as a multiple of GROUP: the order of rows, where each stands, and the groups.
-
-    A CPU's library builds a kernel for every number of rows that it has not seen, and groups are
-    of another length in every step. What fills them up repeats the first assignment's row.
-    """
-    filled_E = (tokens_E + GROUP - 1) // GROUP * GROUP
-    added_E = filled_E - tokens_E
-    rows_S = rows_S + (added_E.cumsum(0) - added_E).repeat_interleave(tokens_E)
-    filled_S = order_S.new_zeros(int(filled_E.sum())).index_copy_(0, rows_S, order_S)
-    return filled_S, rows_S, filled_E
+        return grad_SD.mul_(weights_S[:, None]), to_weights_S.view_as(weights_Nk), None, None
 
 
 def combine(y_SD: Tensor, weights_Nk: Tensor) -> Tensor:
@@ -235,18 +213,16 @@ class FeedForward(nn.Module):
     def __init__(self, architecture: Architecture, hidden: int, *, bias: bool = False) -> None:
         super().__init__()
         width = architecture.width
-        self.kind = architecture.mlp
-        if architecture.gated:
+        self.kind, self.gated = architecture.mlp, architecture.gated
+        if self.gated:
             self.gate_proj = Linear(width, hidden, bias=bias)
         self.up_proj = Linear(width, hidden, bias=bias)
         self.down_proj = Linear(hidden, width, bias=bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
-        if self.kind == "swiglu":
-            inner = F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
-        elif self.kind == "geglu":
-            inner = F.gelu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
+        if self.gated:
+            inner = activate(self.kind, self.gate_proj(x_BTD), self.up_proj(x_BTD))
         else:
             inner = activate(self.kind, self.up_proj(x_BTD))
         y_BTD: Tensor = self.down_proj(inner)
@@ -266,10 +242,10 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         width, hidden, count = architecture.width, architecture.expert_hidden, experts.count
         self.top_k, self.weights, self.capacity = experts.top_k, experts.weights, experts.capacity
-        self.kind = architecture.mlp
+        self.kind, self.gated = architecture.mlp, architecture.gated
         self.word = experts
         self.gate = Linear(width, count)
-        if architecture.gated:
+        if self.gated:
             self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
         else:
             self.up = nn.Parameter(torch.empty(count, hidden, width))
@@ -300,7 +276,8 @@ class MixtureOfExperts(nn.Module):
         order_S = experts_S.argsort(stable=True)
         tokens_E = torch.bincount(experts_S, minlength=probabilities_NE.shape[1])
         if self.capacity is None:
-            y_ND = self._dropless(x_ND, weights_Nk, order_S, tokens_E)
+            dropless = self._dropless if x_ND.device.type != "cpu" else self._dropless_on_a_cpu
+            y_ND = dropless(x_ND, weights_Nk, order_S, tokens_E)
             dropped = torch.zeros((), device=x_ND.device)
         else:
             rows = math.ceil(self.capacity * len(experts_S) / len(tokens_E))
@@ -325,15 +302,14 @@ class MixtureOfExperts(nn.Module):
 
     def first(self) -> Tensor:
         """The matrices that experts begin with, stacked, (E, F or 2F, D)."""
-        return self.gate_up if self.kind in ("swiglu", "geglu") else self.up
+        return self.gate_up if self.gated else self.up
 
     def _multiply(self, x: Tensor, tokens_E: Tensor | None) -> Tensor:
         """What the experts make of their rows: (S, D) sorted by expert, or (E, R, D)."""
         first, down = self.first().to(x.dtype), self.down.to(x.dtype)
         if tokens_E is None:
             return activate(self.kind, x @ first.transpose(1, 2)) @ down.transpose(1, 2)
-        ends_E = tokens_E.cumsum(0).to(torch.int32)
-        return grouped_linear(activate(self.kind, grouped_linear(x, first, ends_E)), down, ends_E)
+        return grouped_linear(grouped_activated(x, first, tokens_E, self.kind), down, tokens_E)
 
     def _dropless(
         self, x_ND: Tensor, weights_Nk: Tensor, order_S: Tensor, tokens_E: Tensor
@@ -341,12 +317,15 @@ class MixtureOfExperts(nn.Module):
         """What the experts make of each token, (N, D)."""
         rows_S = torch.arange(len(order_S), device=order_S.device)
         filled_S = order_S
-        if order_S.device.type == "cpu" and not torch.compiler.is_compiling():
+        if order_S.device.type == "cpu":
             filled_S, rows_S, tokens_E = fill_up(order_S, rows_S, tokens_E)
         place_S = torch.empty_like(order_S).index_copy_(0, order_S, rows_S)
         y_SD = self.multiply(_Sent.apply(x_ND, filled_S, place_S, self.top_k), tokens_E)
         y_ND: Tensor = _Returned.apply(y_SD, weights_Nk, filled_S, place_S)
         return y_ND
+
+    # Shapes that a batch's own routing decides are nothing to compile.
+    _dropless_on_a_cpu = torch.compiler.disable(_dropless)
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
         """The same with at most `rows` tokens an expert, the first ones; zero for the others."""
