@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from graftwork.spec.model import Architecture, Experts
+from graftwork_train.nn.groups import GROUP
 from graftwork_train.nn.layers import activate
 from graftwork_train.nn.moe import (
     MixtureOfExperts,
@@ -192,6 +193,24 @@ def test_two_passes_give_the_same_bits():
         (y.square().sum() + routing.probability_E.square().sum()).backward()
         grads.append([parameter.grad.clone() for parameter in moe.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+# torch's compiler looks at gradients of tensors that have none, and warns of itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compiled_blocks_fill_groups_up_as_well_and_calculate_the_same():
+    moe, x, seen = block(), tokens(), []
+    expected, _ = moe(x)
+    inner = moe.multiply
+
+    def multiply(rows, tokens_E):
+        seen.extend(tokens_E.tolist())
+        return inner(rows, tokens_E)
+
+    moe.multiply = multiply
+    y, _ = torch.compile(moe, backend="eager")(x)
+    assert torch.equal(y, expected)
+    assert sum(seen) >= 36
+    assert all(count % GROUP == 0 for count in seen)
 
 
 def test_rows_come_back_to_their_tokens_and_gradients_to_their_experts():

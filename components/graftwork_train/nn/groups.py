@@ -3,8 +3,8 @@
 Shapes: S rows sorted by group, E groups, D inputs, F outputs of a group's matrix, R rows of one.
 
 On a GPU they are torch's grouped products. On a CPU those are a loop over groups, and here is
-another one, which gives the halves of a gated block as two tensors: halves side by side take two
-to three times as long to read.
+another one, which gives the halves of a gated block as two tensors: what comes next reads each of
+them from one piece of memory, and not every other piece of one.
 """
 
 from __future__ import annotations
