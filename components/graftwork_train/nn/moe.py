@@ -262,6 +262,7 @@ class MixtureOfExperts(nn.Module):
             self.shared = FeedForward(architecture, experts.shared * hidden)
         # Where experts are divided among workers, what stands here sends rows to them and back.
         self.multiply: Callable[[Tensor, Tensor | None], Tensor] = self._multiply
+        self.dropless: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = self._dropless
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
         """(B, T, D) to (B, T, D), and how the tokens were sent."""
@@ -276,8 +277,7 @@ class MixtureOfExperts(nn.Module):
         order_S = experts_S.argsort(stable=True)
         tokens_E = torch.bincount(experts_S, minlength=probabilities_NE.shape[1])
         if self.capacity is None:
-            dropless = self._dropless if x_ND.device.type != "cpu" else self._dropless_on_a_cpu
-            y_ND = dropless(x_ND, weights_Nk, order_S, tokens_E)
+            y_ND = self.dropless(x_ND, weights_Nk, order_S, tokens_E)
             dropped = torch.zeros((), device=x_ND.device)
         else:
             rows = math.ceil(self.capacity * len(experts_S) / len(tokens_E))
@@ -289,6 +289,13 @@ class MixtureOfExperts(nn.Module):
         load_E = tokens_E / len(experts_S)
         routing = Routing(probabilities_NE.mean(0), load_E, z_loss(logits_NE), dropped)
         return y_ND.view_as(x_BTD), routing
+
+    def leave_out(self) -> None:
+        """Let a compiler leave out what a batch's own routing decides the shapes of.
+
+        A call, since torch's compiler takes seconds to load, and most trainings do without.
+        """
+        self.dropless = torch.compiler.disable(self._dropless)
 
     @torch.no_grad()
     def follow(self, load_E: Tensor, keep: Tensor) -> None:
@@ -323,9 +330,6 @@ class MixtureOfExperts(nn.Module):
         y_SD = self.multiply(_Sent.apply(x_ND, filled_S, place_S, self.top_k), tokens_E)
         y_ND: Tensor = _Returned.apply(y_SD, weights_Nk, filled_S, place_S)
         return y_ND
-
-    # Shapes that a batch's own routing decides are nothing to compile.
-    _dropless_on_a_cpu = torch.compiler.disable(_dropless)
 
     def _bounded(self, x_ND: Tensor, order_S: Tensor, tokens_E: Tensor, rows: int) -> Tensor:
         """The same with at most `rows` tokens an expert, the first ones; zero for the others."""

@@ -26,6 +26,7 @@ from graftwork_train.loop.pieces import Piece, Shape, share
 from graftwork_train.loop.place import Place
 from graftwork_train.nn import Decoder
 from graftwork_train.nn.hf import Tensors
+from graftwork_train.nn.moe import MixtureOfExperts
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -75,6 +76,10 @@ class Network:
         if word.compile:
             for module in (*model.model.layers, model.model.norm):
                 module.compile()
+            if place.device.type == "cpu":
+                for part in model.model.layers.modules():
+                    if isinstance(part, MixtureOfExperts):
+                        part.leave_out()
         self._bare = objective(model, word.z_loss, place.workers)
         self._bare.compiled = word.compile
         self.objective = self._wrap()
