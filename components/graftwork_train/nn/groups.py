@@ -9,24 +9,16 @@ them from one piece of memory, and not every other piece of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from graftwork_train.nn.layers import activate
+from graftwork_train.nn.layers import GATES, activate, gated_gradients
 
 # Rows that a group of a CPU has, or a multiple of them.
 GROUP = 64
-
-_ACTIVE: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": F.silu, "geglu": F.gelu}
-_ACTIVE_BACKWARD: dict[str, Callable[..., Tensor]] = {
-    "swiglu": torch.ops.aten.silu_backward.grad_input,
-    "geglu": torch.ops.aten.gelu_backward.grad_input,
-}
 
 
 def fill_up(order_S: Tensor, rows_S: Tensor, tokens_E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +61,7 @@ def grouped_activated(x_SD: Tensor, weight_EFD: Tensor, tokens_E: Tensor, mlp: s
         tokens_E: Rows of each group.
         mlp: The architecture's word.
     """
-    if x_SD.device.type == "cpu" and mlp in _ACTIVE:
+    if x_SD.device.type == "cpu" and mlp in GATES:
         hidden_SF: Tensor = _GroupedGated.apply(x_SD, weight_EFD, tokens_E.tolist(), mlp)
         return hidden_SF
     return activate(mlp, grouped_linear(x_SD, weight_EFD, tokens_E))
@@ -125,7 +117,7 @@ class _GroupedGated(torch.autograd.Function):
         for x_RD, gate_RF, up_RF, to_gate_DF, to_up_DF in zip(*rows, *halves, strict=True):
             torch.mm(x_RD, to_gate_DF, out=gate_RF)
             torch.mm(x_RD, to_up_DF, out=up_RF)
-        active_SF: Tensor = _ACTIVE[mlp](gate_SF)
+        active_SF: Tensor = GATES[mlp](gate_SF)
         ctx.save_for_backward(x_SD, weight_EFD, gate_SF, up_SF, active_SF)
         ctx.tokens_E, ctx.mlp = tokens_E, mlp
         return active_SF * up_SF
@@ -137,10 +129,7 @@ class _GroupedGated(torch.autograd.Function):
         grad_SF: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x_SD, weight_EFD, gate_SF, up_SF, active_SF = ctx.saved_tensors
-        both_SF = x_SD.new_empty(len(x_SD), weight_EFD.shape[1])
-        to_gate_SF, to_up_SF = both_SF.chunk(2, dim=1)
-        torch.mul(grad_SF, active_SF, out=to_up_SF)
-        _ACTIVE_BACKWARD[ctx.mlp](grad_SF * up_SF, gate_SF, grad_input=to_gate_SF)
+        both_SF = gated_gradients(ctx.mlp, grad_SF, gate_SF, up_SF, active_SF)
         return *_gradients(both_SF, x_SD, weight_EFD, ctx.tokens_E), None, None
 
 

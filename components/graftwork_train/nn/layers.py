@@ -6,6 +6,7 @@ instead loads torch's symbolic shapes, which costs a process several seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graftwork.spec.model import Architecture
+
+GATES: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": F.silu, "geglu": F.gelu}
+_GATES_BACKWARD: dict[str, Callable[..., Tensor]] = {
+    "swiglu": torch.ops.aten.silu_backward.grad_input,
+    "geglu": torch.ops.aten.gelu_backward.grad_input,
+}
 
 
 class Linear(nn.Module):
@@ -72,7 +79,24 @@ def activate(mlp: str, inner: Tensor, up: Tensor | None = None) -> Tensor:
             product: Tensor = _SwiGlu.apply(inner)
             return product
         inner, up = inner.chunk(2, dim=-1)
-    return (F.silu(inner) if mlp == "swiglu" else F.gelu(inner)) * up
+    return GATES[mlp](inner) * up
+
+
+def gated_gradients(mlp: str, grad: Tensor, gate: Tensor, up: Tensor, active: Tensor) -> Tensor:
+    """Gradients of gate and up, written side by side and not put together, (..., 2F).
+
+    Args:
+        mlp: The architecture's word.
+        grad: Of the product, (..., F).
+        gate: Before its nonlinearity, (..., F).
+        up: What is gated, (..., F).
+        active: The gate after its nonlinearity, (..., F).
+    """
+    found = gate.new_empty(*gate.shape[:-1], 2 * gate.shape[-1])
+    to_gate, to_up = found.chunk(2, dim=-1)
+    torch.mul(grad, active, out=to_up)
+    _GATES_BACKWARD[mlp](grad * up, gate, grad_input=to_gate)
+    return found
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -98,8 +122,4 @@ class _SwiGlu(torch.autograd.Function):
     ) -> Tensor:
         inner, gated = ctx.saved_tensors
         gate, up = inner.chunk(2, dim=-1)
-        found = torch.empty_like(inner)
-        to_gate, to_up = found.chunk(2, dim=-1)
-        torch.mul(grad, gated, out=to_up)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=to_gate)
-        return found
+        return gated_gradients("swiglu", grad, gate, up, gated)
